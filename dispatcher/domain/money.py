@@ -87,7 +87,7 @@ def settle(
     *,
     key: str,
     campaign_id: int | None,
-    batch_id: int,
+    batch_id: int | None,
     kind: str = "settle",
 ) -> Movement | None:
     """End a hold: `captured` credits (0..held) become revenue and the rest goes back to available. None: nothing held."""

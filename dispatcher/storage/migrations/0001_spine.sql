@@ -347,3 +347,10 @@ CREATE TABLE dlr_parked (
     looked_up      text                   -- what the provider said of it, in a word
 );
 CREATE INDEX dlr_parked_due ON dlr_parked (next_try_at);
+
+-- Reference table. The kill switch: while a row is here no batch is claimed and none turns `submitting`.
+CREATE TABLE stop_switch (
+    one            boolean PRIMARY KEY DEFAULT true CHECK (one),
+    stopped_at     timestamptz NOT NULL DEFAULT now(),
+    reason         text NOT NULL
+);

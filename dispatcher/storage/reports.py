@@ -1,0 +1,245 @@
+"""Delivery reports: the durable inbox, applying reports to deliveries in batches, and parking those without a message."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+from typing import Any
+
+from dispatcher.domain import money
+from dispatcher.domain.lattice import MessageState
+from dispatcher.storage.unit import Done
+
+# Reports mostly come within days: look there first, in the older partitions only for what is left.
+RECENT_DAYS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class KeyedReport:
+    """A report with its message's key. `state`: a final state, ACCEPTED (on its way), or None (word not known)."""
+
+    key: str
+    provider: str
+    provider_id: str
+    state: int | None
+    word: str
+    at: Any  # datetime | None
+    reason: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """How many reports changed a message, found it already there, or found no message and are parked."""
+
+    changed: int
+    known: int
+    parked: int
+
+
+async def insert_inbox(conn: Any, provider: str, bodies: Sequence[bytes]) -> int:
+    """Make webhook bodies durable; the id of their row."""
+    inbox_id: int = await conn.fetchval(
+        "INSERT INTO dlr_inbox (provider, bodies) VALUES ($1, $2) RETURNING inbox_id", provider, bodies
+    )
+    return inbox_id
+
+
+async def left_inbox(conn: Any, older_than_s: float, limit: int) -> list[Any]:
+    """Rows (inbox_id, provider, bodies) that no living process seems to apply."""
+    rows: list[Any] = await conn.fetch(
+        """SELECT inbox_id, provider, bodies FROM dlr_inbox
+           WHERE received_at <= now() - $1 * interval '1 second' ORDER BY inbox_id LIMIT $2""",
+        older_than_s,
+        limit,
+    )
+    return rows
+
+
+_APPLY = """
+WITH ev AS (
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::text[], $5::text[]) AS ev(key, state, at, reason, note)
+), up AS (
+    UPDATE delivery d SET state = ev.state, reported_at = ev.at, reason = coalesce(ev.reason, d.reason),
+           reports = concat_ws('; ', d.reports, ev.note)
+    FROM ev WHERE d.provider_key = ev.key AND d.state = 30 AND d.recorded_on >= $6 AND d.recorded_on < $7
+    RETURNING d.tenant_id, d.campaign_id, d.state, d.price, d.provider_key
+), g AS (
+    SELECT tenant_id, campaign_id, count(*) AS n,
+           count(*) FILTER (WHERE state = 40) AS delivered, count(*) FILTER (WHERE state = 41) AS undelivered,
+           count(*) FILTER (WHERE state = 42) AS expired, count(*) FILTER (WHERE state = 43) AS rejected,
+           coalesce(sum(price) FILTER (WHERE state <> 40), 0)::bigint AS lost, min(provider_key::text) AS first_key
+    FROM up GROUP BY tenant_id, campaign_id
+), s AS (
+    SELECT g.*, CASE WHEN t.refund_failed THEN g.lost ELSE 0 END AS refund FROM g JOIN tenant t ON t.tenant_id = g.tenant_id
+), k AS (
+    UPDATE campaign_counter k SET accepted = k.accepted - s.n, delivered = k.delivered + s.delivered,
+           undelivered = k.undelivered + s.undelivered, expired = k.expired + s.expired, rejected = k.rejected + s.rejected,
+           refunded = k.refunded + s.refund
+    FROM s WHERE k.tenant_id = s.tenant_id AND k.campaign_id = s.campaign_id
+)
+SELECT tenant_id, campaign_id, n, refund, first_key FROM s
+"""
+
+_KNOWN = "SELECT provider_key FROM delivery WHERE provider_key = ANY($1::uuid[]) AND recorded_on >= $2 AND recorded_on < $3"
+
+# A report that comes for an id already parked replaces it only when it says more: a final state over none or "on its way".
+_PARK = """
+INSERT INTO dlr_parked (provider_key, provider, provider_id, state, word, reported_at, reason)
+SELECT * FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::timestamptz[], $7::text[])
+ON CONFLICT (provider_key) DO UPDATE SET state = excluded.state, word = excluded.word, reported_at = excluded.reported_at,
+    reason = excluded.reason
+WHERE coalesce(dlr_parked.state, 0) < 40 AND coalesce(excluded.state, 0) > coalesce(dlr_parked.state, 0)
+"""
+
+_BEYOND = date(9999, 1, 1)
+_BEFORE = date(1, 1, 1)
+
+
+class ApplyUnit:
+    """Apply reports, one for each key at most, and forget the inbox rows that they came in: all or none.
+
+    Only an accepted message changes, and only to a final state: repeated and late reports find nothing to do. Refunds for
+    failed messages, where the tenant's policy gives them, are movements of the same transaction.
+    """
+
+    pool = "dlr"
+
+    def __init__(self, reports: Sequence[KeyedReport], *, inbox_ids: Sequence[int] = (), today: date) -> None:
+        self.reports = reports
+        self.inbox_ids = list(inbox_ids)
+        self.since = today - timedelta(days=RECENT_DAYS)
+
+    async def run(self, conn: Any) -> Done:
+        """The value is Applied."""
+        applied, left, movements = await _apply_all(conn, self.reports, self.since)
+        await _park(conn, left)
+        if self.inbox_ids:
+            await conn.execute("DELETE FROM dlr_inbox WHERE inbox_id = ANY($1::bigint[])", self.inbox_ids)
+        return Done(applied, movements)
+
+
+class ApplyParkedUnit:
+    """Try parked reports again, as they stand under their lock; those that found their message are parked no longer."""
+
+    pool = "dlr"
+
+    def __init__(self, keys: Sequence[str], *, today: date) -> None:
+        self.keys = list(keys)
+        self.since = today - timedelta(days=RECENT_DAYS)
+
+    async def run(self, conn: Any) -> Done:
+        """The value is Applied."""
+        rows = await conn.fetch(
+            """SELECT provider_key, provider, provider_id, state, word, reported_at, reason FROM dlr_parked
+               WHERE provider_key = ANY($1::uuid[]) ORDER BY provider_key FOR UPDATE""",
+            self.keys,
+        )
+        reports = [
+            KeyedReport(row[0].hex, row[1], row[2], row[3], row[4], row[5], row[6])
+            for row in rows
+        ]
+        applied, left, movements = await _apply_all(conn, reports, self.since)
+        gone = {r.key for r in reports} - {r.key for r in left}
+        await conn.execute("DELETE FROM dlr_parked WHERE provider_key = ANY($1::uuid[])", list(gone))
+        return Done(applied, movements)
+
+
+async def _apply_all(
+    conn: Any, reports: Sequence[KeyedReport], since: date
+) -> tuple[Applied, Sequence[KeyedReport], list[money.Movement]]:
+    movements: list[money.Movement] = []
+    changed = await _apply(conn, [r for r in reports if _is_final(r)], since, _BEYOND, movements)
+    left: Sequence[KeyedReport] = ()
+    if changed < len(reports):
+        left = await _without_message(conn, reports, since, _BEYOND)
+    if left:
+        changed += await _apply(conn, [r for r in left if _is_final(r)], _BEFORE, since, movements)
+        left = await _without_message(conn, left, _BEFORE, since)
+    return Applied(changed, len(reports) - changed - len(left), len(left)), left, movements
+
+
+def _is_final(report: KeyedReport) -> bool:
+    return report.state is not None and report.state >= MessageState.DELIVERED
+
+
+async def _apply(
+    conn: Any, reports: Sequence[KeyedReport], since: date, until: date, movements: list[money.Movement]
+) -> int:
+    if not reports:
+        return 0
+    rows = await conn.fetch(
+        _APPLY,
+        [r.key for r in reports],
+        [r.state for r in reports],
+        [r.at for r in reports],
+        [r.reason for r in reports],
+        [f"{r.word} {r.at.isoformat(timespec='seconds') if r.at else '-'}" for r in reports],
+        since,
+        until,
+    )
+    for row in rows:
+        if row["refund"]:
+            key = f"refund:{row['campaign_id'] or 0}:{row['first_key']}"
+            movements.append(
+                money.refund(
+                    row["tenant_id"], row["refund"], key=key, campaign_id=row["campaign_id"], note="not delivered"
+                )
+            )
+    return sum(row["n"] for row in rows)
+
+
+async def _without_message(
+    conn: Any, reports: Sequence[KeyedReport], since: date, until: date
+) -> list[KeyedReport]:
+    rows = await conn.fetch(_KNOWN, [r.key for r in reports], since, until)
+    known = {row["provider_key"].hex for row in rows}
+    return [r for r in reports if r.key not in known]
+
+
+async def _park(conn: Any, left: Sequence[KeyedReport]) -> None:
+    if not left:
+        return
+    ordered = sorted(left, key=lambda r: r.key)  # one order of locks, whoever else parks
+    await conn.execute(
+        _PARK,
+        [r.key for r in ordered],
+        [r.provider for r in ordered],
+        [r.provider_id for r in ordered],
+        [r.state for r in ordered],
+        [r.word for r in ordered],
+        [r.at for r in ordered],
+        [r.reason for r in ordered],
+    )
+
+
+async def take_due_parked(conn: Any, limit: int, delays_s: Mapping[str, float]) -> list[Any]:
+    """Parked reports whose next try is due; each is put off before it is tried, twice as long as the last time (bounded by
+    `delays_s`: first, max), so that a crash in between costs one interval and two nodes share the work."""
+    rows: list[Any] = await conn.fetch(
+        """UPDATE dlr_parked p SET attempts = p.attempts + 1,
+                  next_try_at = clock_timestamp() + least($2 * 2.0 ^ least(p.attempts, 30), $3) * interval '1 second'
+           FROM (SELECT provider_key FROM dlr_parked WHERE next_try_at <= clock_timestamp()
+                 ORDER BY next_try_at LIMIT $1 FOR UPDATE SKIP LOCKED) due
+           WHERE p.provider_key = due.provider_key
+           RETURNING p.provider_key, p.provider, p.provider_id, p.state, p.word, p.reported_at, p.reason, p.attempts,
+                     p.looked_up, extract(epoch FROM clock_timestamp() - p.parked_at)::float AS age_s""",
+        limit,
+        delays_s["first"],
+        delays_s["max"],
+    )
+    return rows
+
+
+async def note_lookups(conn: Any, keys: Sequence[str], words: Sequence[str]) -> None:
+    """What the provider said of parked ids, in a word each: they are not looked up again."""
+    await conn.execute(
+        """UPDATE dlr_parked p SET looked_up = w.word FROM unnest($1::uuid[], $2::text[]) AS w(key, word)
+           WHERE p.provider_key = w.key""",
+        list(keys),
+        list(words),
+    )
+
+
+async def parked_count(conn: Any) -> int:
+    """How many reports have no message: a small table, counted for the gauge only."""
+    count: int = await conn.fetchval("SELECT count(*) FROM dlr_parked")
+    return count
