@@ -132,3 +132,15 @@ class Refused:
 
     reason: Literal["over_burst", "wait_too_long", "limiter_away"]
     retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class SetSender:
+    """To a BatchSender: `paused` True claims and submits no more until False; what is in flight is recorded."""
+
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Drain:
+    """To a BatchSender: claim no more; answered (True) when everything in flight is recorded."""

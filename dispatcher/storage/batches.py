@@ -241,16 +241,17 @@ async def give_back(conn: Any, claim_: Claim, *, delay_s: float, tried: bool, re
 
 _SPLIT = """
 WITH old AS (
-    SELECT * FROM batch WHERE tenant_id = $1 AND batch_id = $2 AND fence = $3 AND state = 'submitting' FOR UPDATE
+    SELECT * FROM batch WHERE tenant_id = $1 AND batch_id = $2 AND fence = $3 AND state IN ('claimed', 'submitting')
+      AND resolved = 0 FOR UPDATE
 ), b AS (
     UPDATE batch b SET state = 'planned', owner = NULL, lease_until = NULL, phone_to = $4, size = $5::int,
            segments_max = greatest(1, old.segments_max::bigint * $5::int / old.size), hold = $6::bigint,
-           reason = 'halved: too large for the provider'
+           reason = 'halved: too large to go at once'
     FROM old WHERE old.tenant_id = b.tenant_id AND old.batch_id = b.batch_id
     RETURNING old.*
 ), k AS (
     UPDATE campaign_counter k SET planned = k.planned + b.size, submitting = k.submitting - b.size
-    FROM b WHERE k.tenant_id = b.tenant_id AND k.campaign_id = b.campaign_id
+    FROM b WHERE k.tenant_id = b.tenant_id AND k.campaign_id = b.campaign_id AND b.state = 'submitting'
 )
 INSERT INTO batch (tenant_id, campaign_id, phone_from, phone_to, n_from, size, segments_max, provider, sender, lane, hold, link_prefix)
 SELECT tenant_id, campaign_id, $7::bigint, phone_to, $8::int, size - $5::int, greatest(1, segments_max - segments_max::bigint * $5::int / size),
@@ -262,8 +263,8 @@ FROM b RETURNING batch_id
 async def halve(
     conn: Any, claim_: Claim, *, first_size: int, last_phone: int, next_phone: int, next_n: int
 ) -> int | None:
-    """The provider found a campaign's batch too large (413, certainly not taken): two batches of it, the hold shared by
-    size. The new batch's id; None when the claim was lost."""
+    """A campaign's batch is too large to go at once (413, certainly not taken; or over the rate's burst): two batches of
+    it, the hold shared by size. The new batch's id; None when the claim was lost."""
     first_hold = claim_.hold * first_size // claim_.size
     batch_id: int | None = await conn.fetchval(
         _SPLIT,

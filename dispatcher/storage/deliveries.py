@@ -48,9 +48,11 @@ class Settled:
 @dataclass(frozen=True, slots=True)
 class NotOurs:
     """The batch was taken by another claim since: nothing was recorded. If the provider accepted messages of ours, some
-    may have been sent twice."""
+    may have been sent twice; unless the state is 'recorded' under our own fence: then a commit whose answer was lost had
+    recorded it already."""
 
     state: str | None
+    fence: int
 
 
 async def ensure_partitions(conn: Any, first: date, days: int) -> int:
@@ -100,7 +102,7 @@ class SettleUnit:
         c = self.claim
         row = await conn.fetchrow(_LOCK, c.tenant_id, c.batch_id, c.fence)
         if row is None:
-            return Done(NotOurs(await self._state(conn)))
+            return Done(await self._not_ours(conn))
         records = self.records
         if row["resolved"] and row["state"] == "unknown":
             settled = await batches.settled_positions(conn, c.tenant_id, c.batch_id)
@@ -143,11 +145,13 @@ class SettleUnit:
         )
         return Done(value, [movement] if movement else ())
 
-    async def _state(self, conn: Any) -> str | None:
-        state: str | None = await conn.fetchval(
-            "SELECT state FROM batch WHERE tenant_id = $1 AND batch_id = $2", self.claim.tenant_id, self.claim.batch_id
+    async def _not_ours(self, conn: Any) -> NotOurs:
+        row = await conn.fetchrow(
+            "SELECT state, fence FROM batch WHERE tenant_id = $1 AND batch_id = $2",
+            self.claim.tenant_id,
+            self.claim.batch_id,
         )
-        return state
+        return NotOurs(None, 0) if row is None else NotOurs(row["state"], row["fence"])
 
 
 _UNKNOWN = """

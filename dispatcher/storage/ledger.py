@@ -36,6 +36,10 @@ RETURNING w.tenant_id, w.available, w.held
 """
 
 
+# Errors that undo a transaction completely, so that it may run again.
+RETRYABLE = (asyncpg.DeadlockDetectedError, asyncpg.SerializationError)
+
+
 class Overdrawn(Exception):
     """Rolls a unit back: a wallet's available credits do not cover its movements."""
 
@@ -116,5 +120,7 @@ class CreditUnit:
         self.movement = movement
 
     async def run(self, conn: Any) -> Done:
-        """Let the campaigns go on; the value is how many."""
+        """Let the campaigns go on; the value is how many. The wallet is locked first, as `planning.pause_for_funds` does:
+        a campaign cannot fall asleep between the two."""
+        await conn.execute("SELECT FROM wallet WHERE tenant_id = $1 FOR UPDATE", self.movement.tenant_id)
         return Done(await resume_waiting_campaigns(conn, [self.movement.tenant_id]), [self.movement])

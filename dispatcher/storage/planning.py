@@ -12,13 +12,9 @@ from typing import Any
 import asyncpg
 
 from dispatcher.domain import money
+from dispatcher.domain.rendering import FieldBounds
+from dispatcher.domain.segments import GSM_EXTENSION, NON_GSM_PATTERN
 from dispatcher.storage.unit import Done
-
-# Characters of GSM 03.38, basic and extension: a merge value with any other may force its message to UCS-2.
-_GSM_CLASS = (
-    "@£$¥èéùìòÇØøÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&''()*+,./0-9:;<=>?¡A-ZÄÖÑÜ§¿a-zäöñüà\\n\\r\\f\\^{}\\\\\\[~\\]|€-"
-)
-
 
 @dataclass(frozen=True, slots=True)
 class PlanJob:
@@ -34,16 +30,6 @@ class PlanJob:
     provider: str
     link_url: str | None
     audience: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkFacts:
-    """What the recipients of a chunk look like: enough to bound what it may cost."""
-
-    by_country: Mapping[str, int]
-    longest: Mapping[str, int]  # characters, per merge field
-    leaves_gsm: Mapping[str, bool]
-    extension_max: Mapping[str, int]  # characters of the GSM extension table or beyond the BMP, at most, per field
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +127,17 @@ def _audience_sql(audience: Mapping[str, Any], first: int) -> tuple[str, list[An
     return "".join(f" AND {clause}" for clause in clauses), args
 
 
-def _measures(fields: Sequence[str], gsm_matters: bool) -> str:
-    """SELECT items that bound the merge fields of a chunk. The regular expression runs only where it decides anything."""
+def _measures(fields: Sequence[str], *, gsm_matters: bool) -> str:
+    """SELECT items that bound the merge fields of a chunk (FieldBounds). The regular expression runs only where it decides
+    anything: a text that is UCS-2 by itself stays it."""
     items = []
     for field in fields:
-        leaves = f"bool_or({field} ~ '[^' || $6 || ']')" if gsm_matters else "true"
+        gsm = f"coalesce(bool_and({field} !~ $6), true)" if gsm_matters else "false"
         items.append(
-            f", max(length({field})) AS {field}_longest, {leaves} AS {field}_leaves"
-            f", max(length({field}) - length(translate({field}, '^{{}}[]~\\|€', ''))"
-            f" + CASE WHEN octet_length({field}) > 3 THEN length(regexp_replace({field}, '[^\\U00010000-\\U0010FFFF]', '', 'g'))"
-            f" ELSE 0 END) AS {field}_extension"
+            f", max(length({field})) AS {field}_chars, {gsm} AS {field}_gsm"
+            f", max(length({field}) - length(translate({field}, '{GSM_EXTENSION}', ''))) AS {field}_extension"
+            f", max(CASE WHEN octet_length({field}) > length({field}) + 2"
+            f" THEN length(regexp_replace({field}, '[\\u0001-\\uffff]', '', 'g')) ELSE 0 END) AS {field}_astral"
         )
     return "".join(items)
 
@@ -174,10 +161,16 @@ WITH aud AS MATERIALIZED (
 SELECT country, count(*) AS recipients, min(phone) AS first, max(phone) AS last{measures} FROM aud GROUP BY country
 """
 
+# The first of a few random prefixes that was never given. NULL when all were, or another planner took it at this moment:
+# link_block refuses it, and the unit fails and is run again with others.
+_PREFIX = """
+INSERT INTO link_prefix (prefix, tenant_id)
+SELECT p, $2 FROM unnest($1::int[]) AS p WHERE NOT EXISTS (SELECT FROM link_prefix WHERE prefix = p) LIMIT 1
+ON CONFLICT DO NOTHING RETURNING prefix
+"""
+
 _BATCH = """
-WITH p AS (
-    INSERT INTO link_prefix (prefix, tenant_id) VALUES ($12, $1)
-), l AS (
+WITH l AS (
     INSERT INTO link_block (tenant_id, prefix, campaign_id, n_base, suffixes) VALUES ($1, $12, $2, $5, $13)
 ), c AS (
     UPDATE campaign_counter SET recipients = recipients + $6, planned = planned + $6, held = held + $11
@@ -206,7 +199,8 @@ RETURNING status, plan_count
 class PlanChunkUnit:
     """Plan the next recipients of a campaign, at most `size_max`: one INSERT ... SELECT and one batch, with its hold.
 
-    `worst_segments(facts)` bounds the segments of any message of the chunk, `hold(facts, segments)` the credits; both pure.
+    `worst_segments(bounds of each field)` bounds the segments of any message of the chunk, `hold(recipients by country,
+    segments)` the credits; both pure.
     Raises ledger.Overdrawn through the hold: the caller then asks for fewer, or pauses the campaign.
     """
 
@@ -219,9 +213,9 @@ class PlanChunkUnit:
         size_max: int,
         fields: Sequence[str],
         gsm_matters: bool,
-        worst_segments: Callable[[ChunkFacts], int],
-        hold: Callable[[ChunkFacts, int], int],
-        link_prefix: int,
+        worst_segments: Callable[[Mapping[str, FieldBounds]], int],
+        hold: Callable[[Mapping[str, int], int], int],
+        link_prefixes: Sequence[int],
         link_suffixes: Sequence[int],
         lease_s: float,
     ) -> None:
@@ -231,10 +225,12 @@ class PlanChunkUnit:
         self.gsm_matters = gsm_matters
         self.worst_segments = worst_segments
         self.hold = hold
-        self.link_prefix = link_prefix
+        self.link_prefixes = link_prefixes
         self.link_suffixes = link_suffixes
         self.lease_s = lease_s
-        self.needed = 0  # the hold that the last run asked for: what to wait for when it was not there
+        # What the last run asked to hold, and for how many: what to wait for when it was not there.
+        self.needed = 0
+        self.size = 0
 
     async def run(self, conn: Any) -> Done:
         """The value is Planned, or LostPlan."""
@@ -247,10 +243,11 @@ class PlanChunkUnit:
         if size == 0:
             await conn.fetchrow(_FINISH, job.tenant_id, job.campaign_id, job.fence)
             return Done(Planned(0, done=True))
-        facts = self._facts(rows)
-        segments = self.worst_segments(facts)
-        self.needed = self.hold(facts, segments)
-        batch_id = await self._insert_batch(conn, rows, place["plan_count"], size, segments)
+        segments = self.worst_segments(self._bounds(rows))
+        self.size = size
+        self.needed = self.hold({row["country"]: row["recipients"] for row in rows}, segments)
+        prefix = await conn.fetchval(_PREFIX, list(self.link_prefixes), job.tenant_id)
+        batch_id = await self._insert_batch(conn, rows, place["plan_count"], segments, prefix)
         if size < self.size_max:
             await conn.fetchrow(_FINISH, job.tenant_id, job.campaign_id, job.fence)
         movement = money.hold(
@@ -263,24 +260,27 @@ class PlanChunkUnit:
         query = _CHUNK.format(
             columns="".join(f", c.{field}" for field in self.fields),
             filters=filters,
-            measures=_measures(self.fields, self.gsm_matters),
+            measures=_measures(self.fields, gsm_matters=self.gsm_matters),
         )
         job = self.job
         rows: list[asyncpg.Record] = await conn.fetch(
-            query, job.tenant_id, job.campaign_id, cursor, self.size_max, count, _GSM_CLASS, *args
+            query, job.tenant_id, job.campaign_id, cursor, self.size_max, count, NON_GSM_PATTERN, *args
         )
         return rows
 
-    def _facts(self, rows: Sequence[asyncpg.Record]) -> ChunkFacts:
-        return ChunkFacts(
-            by_country={row["country"]: row["recipients"] for row in rows},
-            longest={f: max(row[f"{f}_longest"] for row in rows) for f in self.fields},
-            leaves_gsm={f: any(row[f"{f}_leaves"] for row in rows) for f in self.fields},
-            extension_max={f: max(row[f"{f}_extension"] for row in rows) for f in self.fields},
-        )
+    def _bounds(self, rows: Sequence[asyncpg.Record]) -> dict[str, FieldBounds]:
+        return {
+            field: FieldBounds(
+                max(row[f"{field}_chars"] for row in rows),
+                gsm=all(row[f"{field}_gsm"] for row in rows),
+                extension_max=max(row[f"{field}_extension"] for row in rows),
+                astral_max=max(row[f"{field}_astral"] for row in rows),
+            )
+            for field in self.fields
+        }
 
     async def _insert_batch(
-        self, conn: Any, rows: Sequence[asyncpg.Record], count: int, size: int, segments: int
+        self, conn: Any, rows: Sequence[asyncpg.Record], count: int, segments: int, prefix: int
     ) -> int:
         job = self.job
         batch_id: int = await conn.fetchval(
@@ -290,14 +290,14 @@ class PlanChunkUnit:
             min(row["first"] for row in rows),
             max(row["last"] for row in rows),
             count + 1,
-            size,
-            size * segments,
+            self.size,
+            self.size * segments,
             job.provider,
             job.sender,
             1,
             self.needed,
-            self.link_prefix,
-            list(self.link_suffixes[:size]),
+            prefix,
+            list(self.link_suffixes[: self.size]),
             self.lease_s,
         )
         return batch_id

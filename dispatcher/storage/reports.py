@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, timedelta
-from typing import Any
+from datetime import date, datetime, timedelta
+from typing import Any, NamedTuple
 
 from dispatcher.domain import money
 from dispatcher.domain.lattice import MessageState
@@ -13,16 +13,16 @@ from dispatcher.storage.unit import Done
 RECENT_DAYS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class KeyedReport:
-    """A report with its message's key. `state`: a final state, ACCEPTED (on its way), or None (word not known)."""
+class KeyedReport(NamedTuple):
+    """A report with its message's key (32 hex digits). `state`: a final state, ACCEPTED (on its way), or None (a word that
+    is not known). `at`: the provider's time of it, a datetime or None."""
 
     key: str
     provider: str
     provider_id: str
     state: int | None
     word: str
-    at: Any  # datetime | None
+    at: datetime | None
     reason: str | None
 
 
@@ -56,10 +56,10 @@ async def left_inbox(conn: Any, older_than_s: float, limit: int) -> list[Any]:
 
 _APPLY = """
 WITH ev AS (
-    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::text[], $5::text[]) AS ev(key, state, at, reason, note)
+    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::text[], $5::text[]) AS ev(key, state, at, reason, word)
 ), up AS (
     UPDATE delivery d SET state = ev.state, reported_at = ev.at, reason = coalesce(ev.reason, d.reason),
-           reports = concat_ws('; ', d.reports, ev.note)
+           reports = concat_ws('; ', d.reports, concat_ws(' ', ev.word, date_trunc('second', ev.at AT TIME ZONE 'UTC')))
     FROM ev WHERE d.provider_key = ev.key AND d.state = 30 AND d.recorded_on >= $6 AND d.recorded_on < $7
     RETURNING d.tenant_id, d.campaign_id, d.state, d.price, d.provider_key
 ), g AS (
@@ -172,7 +172,7 @@ async def _apply(
         [r.state for r in reports],
         [r.at for r in reports],
         [r.reason for r in reports],
-        [f"{r.word} {r.at.isoformat(timespec='seconds') if r.at else '-'}" for r in reports],
+        [r.word for r in reports],
         since,
         until,
     )
@@ -243,3 +243,9 @@ async def parked_count(conn: Any) -> int:
     """How many reports have no message: a small table, counted for the gauge only."""
     count: int = await conn.fetchval("SELECT count(*) FROM dlr_parked")
     return count
+
+
+async def still_parked(conn: Any, keys: Sequence[Any]) -> set[Any]:
+    """Those of these keys (UUIDs) that are still parked."""
+    rows = await conn.fetch("SELECT provider_key FROM dlr_parked WHERE provider_key = ANY($1::uuid[])", list(keys))
+    return {row["provider_key"] for row in rows}

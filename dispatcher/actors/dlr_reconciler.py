@@ -1,0 +1,182 @@
+"""DlrReconciler: delivery reports become durable, then states; what is uncertain is settled by evidence.
+
+Three loops, each a child task of the actor: the inbox (natural group commit: what queued while the last commit ran is the
+next one; no timer), the apply (batches of reports, exactly once by the guard on the message's state), and the tending of
+what does not settle by itself (`tending.py`).
+"""
+
+import asyncio
+from collections import Counter
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+import structlog
+
+from dispatcher.actors.messages import Post, ReportsReceived, Wake
+from dispatcher.actors.runtime import ActorUnavailable, Address, AsyncioActor
+from dispatcher.actors.tending import Tending
+from dispatcher.config.clock import Clock
+from dispatcher.domain.lattice import Report, latest
+from dispatcher.domain.provider_ids import to_keys
+from dispatcher.observability.metrics import Metrics
+from dispatcher.storage import reports as store
+from dispatcher.storage.errors import DatabaseAway
+from dispatcher.storage.pool import Database
+
+log = structlog.get_logger(__name__)
+
+FLUSH_BODIES_MAX = 1000
+APPLY_REPORTS_MAX = 2000
+# Beyond this many reports waiting to be applied, webhooks are asked to come again later (503).
+BACKLOG_REPORTS_MAX = 200_000
+_LEDGER_TIMEOUT_S = 60.0
+_RETRY_S = 0.5
+
+
+@dataclass(slots=True)
+class _Pending:
+    """A webhook body on its way to the inbox."""
+
+    provider: str
+    body: bytes
+    reports: list[Report]
+    durable: "asyncio.Future[bool]"
+
+
+@dataclass(slots=True)
+class Durable:
+    """Reports that are in the inbox and wait to be applied."""
+
+    inbox_id: int
+    provider: str
+    reports: list[Report]
+
+
+class DlrReconciler(AsyncioActor):
+    """Takes ReportsReceived (answered when durable) and Wake (something may have become resolvable)."""
+
+    inbox_max: ClassVar[int] = 16384
+
+    def __init__(self, db: Database, ledger: Address, tending: Tending, *, metrics: Metrics, clock: Clock) -> None:
+        super().__init__()
+        self._db = db
+        self._ledger = ledger
+        self._tending = tending
+        self._metrics = metrics
+        self._clock = clock
+        self._pending: list[_Pending] = []
+        self._arrived = asyncio.Event()
+        self._durable: list[Durable] = []
+        self._backlog = 0
+        self._to_apply = asyncio.Event()
+
+    async def on_start(self) -> None:
+        """Start the loops; the first thing the tending does is to apply what a former process left in the inbox."""
+        self.spawn(self._inbox_loop(), name="dlr:inbox")
+        self.spawn(self._apply_loop(), name="dlr:apply")
+        self.spawn(self._tending.run(self.take), name="dlr:tending")
+
+    async def on_receive(self, message: Any) -> Any:
+        """A ReportsReceived is answered when its body is durable; other messages go on meanwhile."""
+        match message:
+            case ReportsReceived(provider, body, reports):
+                if self._backlog > BACKLOG_REPORTS_MAX:
+                    raise ActorUnavailable("DlrReconciler", "full")
+                durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+                self._pending.append(_Pending(provider, body, list(reports), durable))  # type: ignore[arg-type]
+                self._arrived.set()
+                return durable
+            case Wake():
+                self._tending.wake()
+                return None
+        msg = f"DlrReconciler does not take {message!r}"
+        raise TypeError(msg)
+
+    def take(self, durable: Durable) -> None:
+        """Queue reports that are in the inbox already."""
+        self._durable.append(durable)
+        self._backlog += len(durable.reports)
+        self._to_apply.set()
+
+    async def _inbox_loop(self) -> None:
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._pending:
+                flush, self._pending = self._pending[:FLUSH_BODIES_MAX], self._pending[FLUSH_BODIES_MAX:]
+                by_provider: dict[str, list[_Pending]] = {}
+                for pending in flush:
+                    by_provider.setdefault(pending.provider, []).append(pending)
+                for provider, some in by_provider.items():
+                    await self._flush(provider, some)
+
+    async def _flush(self, provider: str, some: list[_Pending]) -> None:
+        """One commit for all of them; the database being away is the webhook's answer, and the provider comes again."""
+        try:
+            async with self._db.acquire(pool="dlr") as conn:
+                inbox_id = await store.insert_inbox(conn, provider, [p.body for p in some])
+        except DatabaseAway as error:
+            for pending in some:
+                if not pending.durable.done():
+                    pending.durable.set_exception(error)
+            return
+        for pending in some:
+            if not pending.durable.done():
+                pending.durable.set_result(True)
+        self.take(Durable(inbox_id, provider, [report for pending in some for report in pending.reports]))
+
+    async def _apply_loop(self) -> None:
+        while True:
+            await self._to_apply.wait()
+            self._to_apply.clear()
+            while self._durable:
+                some, count = [self._durable[0]], len(self._durable[0].reports)
+                while len(some) < len(self._durable) and count < APPLY_REPORTS_MAX:
+                    some.append(self._durable[len(some)])
+                    count += len(some[-1].reports)
+                try:
+                    await self._apply(some)
+                except (DatabaseAway, ActorUnavailable) as error:
+                    log.warning("dlr.apply_waits", reports=count, error=str(error))
+                    await asyncio.sleep(_RETRY_S)
+                    continue
+                del self._durable[: len(some)]
+                self._backlog -= count
+
+    async def _apply(self, some: list[Durable]) -> None:
+        by_provider: dict[str, list[Report]] = {}
+        for durable in some:
+            by_provider.setdefault(durable.provider, []).extend(durable.reports)
+        keyed: list[store.KeyedReport] = []
+        for provider, reports in by_provider.items():
+            keyed += key_reports(provider, reports)
+            for status, count in Counter(r.state.name.lower() if r.state else "unknown_word" for r in reports).items():
+                self._metrics.dlr(status, provider).inc(count)
+        await asyncio.sleep(0)
+        now = self._clock.utc_now()
+        unit = store.ApplyUnit(keyed, inbox_ids=[durable.inbox_id for durable in some], today=now.date())
+        applied: store.Applied = await self._ledger.ask(Post(unit), timeout_s=_LEDGER_TIMEOUT_S)
+        if oldest := min((r.at for r in keyed if r.at is not None), default=None):
+            self._metrics.dlr_lag_seconds.observe(max(0.0, (self._clock.utc_now() - oldest).total_seconds()))
+        if applied.parked:
+            self._tending.wake()
+
+
+def key_reports(provider: str, reports: list[Report]) -> list[store.KeyedReport]:
+    """One report for each message, with its key."""
+    one_each = list(latest(reports).values())
+    keys, _ = to_keys(provider, [report.provider_id for report in one_each])
+    from_epoch = datetime.fromtimestamp
+    return [
+        store.KeyedReport(
+            key,
+            provider,
+            r.provider_id,
+            None if r.state is None else int(r.state),
+            r.word,
+            None if r.at_epoch_s is None else from_epoch(r.at_epoch_s, UTC),
+            r.reason,
+        )
+        for key, r in zip(keys, one_each, strict=True)
+    ]
