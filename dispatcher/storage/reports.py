@@ -9,7 +9,8 @@ from dispatcher.domain import money
 from dispatcher.domain.lattice import MessageState
 from dispatcher.storage.unit import Done
 
-# Reports mostly come within days: look there first, in the older partitions only for what is left.
+# Reports mostly come within days: look there first, in the older partitions only for what is left. A message may have been
+# recorded tomorrow, by a node whose clock is ahead.
 RECENT_DAYS = 3
 
 
@@ -90,7 +91,6 @@ ON CONFLICT (provider_key) DO UPDATE SET state = excluded.state, word = excluded
 WHERE coalesce(dlr_parked.state, 0) < 40 AND coalesce(excluded.state, 0) > coalesce(dlr_parked.state, 0)
 """
 
-_BEYOND = date(9999, 1, 1)
 _BEFORE = date(1, 1, 1)
 
 
@@ -147,10 +147,11 @@ async def _apply_all(
     conn: Any, reports: Sequence[KeyedReport], since: date
 ) -> tuple[Applied, Sequence[KeyedReport], list[money.Movement]]:
     movements: list[money.Movement] = []
-    changed = await _apply(conn, [r for r in reports if _is_final(r)], since, _BEYOND, movements)
+    until = since + timedelta(days=RECENT_DAYS + 2)
+    changed = await _apply(conn, [r for r in reports if _is_final(r)], since, until, movements)
     left: Sequence[KeyedReport] = ()
     if changed < len(reports):
-        left = await _without_message(conn, reports, since, _BEYOND)
+        left = await _without_message(conn, reports, since, until)
     if left:
         changed += await _apply(conn, [r for r in left if _is_final(r)], _BEFORE, since, movements)
         left = await _without_message(conn, left, _BEFORE, since)
