@@ -16,6 +16,7 @@ POSITION_END = 2**31
 _NUMBER = "[1-9][0-9]{0,18}"
 _is_number = re.compile(_NUMBER).fullmatch
 _is_message = re.compile(f"msg_({_NUMBER})_({_NUMBER})").fullmatch
+_is_direct = re.compile(f"dmg_({_NUMBER})_({_NUMBER})").fullmatch
 
 
 class Kind(Enum):
@@ -26,6 +27,8 @@ class Kind(Enum):
     KEY = "key_"
     CONTACT = "con_"
     CAMPAIGN = "cmp_"
+    BATCH = "bat_"
+    JOURNAL = "jrn_"
     IMPORT = "imp_"
     LIST = "lst_"
     TEMPLATE = "tpl_"
@@ -45,18 +48,37 @@ def decode(kind: Kind, text: str) -> int | None:
     return number if number < ID_END else None
 
 
-def encode_message(batch_id: int, n: int) -> str:
-    """The id of a message: its batch (1 <= batch_id < 2**63) and its position n (1 <= n < 2**31). ValueError outside."""
-    return f"msg_{_checked(batch_id, ID_END)}_{_checked(n, POSITION_END)}"
+def encode_message(campaign_id: int, n: int) -> str:
+    """The id of a campaign's message: the campaign (1 <= campaign_id < 2**63) and the position in it (1 <= n < 2**31).
+
+    ValueError outside.
+    """
+    return f"msg_{_checked(campaign_id, ID_END)}_{_checked(n, POSITION_END)}"
 
 
 def decode_message(text: str) -> tuple[int, int] | None:
-    """The batch and position of a message's id; None for any text that `encode_message` does not make."""
-    match = _is_message(text)
+    """The campaign and position of a message's id; None for any text that `encode_message` does not make."""
+    return _pair(_is_message(text))
+
+
+def encode_direct(batch_id: int, n: int) -> str:
+    """The id of a direct message: its batch (1 <= batch_id < 2**63) and its position in it (1 <= n < 2**31).
+
+    ValueError outside.
+    """
+    return f"dmg_{_checked(batch_id, ID_END)}_{_checked(n, POSITION_END)}"
+
+
+def decode_direct(text: str) -> tuple[int, int] | None:
+    """The batch and position of a direct message's id; None for any text that `encode_direct` does not make."""
+    return _pair(_is_direct(text))
+
+
+def _pair(match: re.Match[str] | None) -> tuple[int, int] | None:
     if match is None:
         return None
-    batch_id, n = int(match[1]), int(match[2])
-    return (batch_id, n) if batch_id < ID_END and n < POSITION_END else None
+    number, n = int(match[1]), int(match[2])
+    return (number, n) if number < ID_END and n < POSITION_END else None
 
 
 def _checked(number: int, end: int) -> str:
