@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
+import msgspec
+
 from dispatcher.domain.lattice import MessageState, Report
 
 # Statuses that say: nothing of this request was taken. 500, 502 and 504 are not among them: a gateway answers so as well
@@ -84,9 +86,11 @@ class LookupFailed:
     retry_after_s: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ParsedReports:
-    """The delivery reports of a webhook's body, in its order, and how many of its elements were no report (`bad`)."""
+class ParsedReports(msgspec.Struct, frozen=True, gc=False):
+    """The delivery reports of a webhook's body, in its order, and how many of its elements were no report (`bad`).
+
+    A Struct, since there is one for every request of a webhook: it is made five times quicker than a dataclass.
+    """
 
     reports: Sequence[Report]
     bad: int = 0

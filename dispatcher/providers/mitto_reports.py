@@ -13,7 +13,7 @@ import msgspec
 
 from dispatcher.domain.lattice import Report
 from dispatcher.providers.base import BadBody, Inbound, ParsedReports
-from dispatcher.providers.mitto_status import classify
+from dispatcher.providers.mitto_status import STATES, classify
 
 _IDS = ("messageId", "id", "MessageId")
 _WORDS = ("deliveryStatus", "status", "Status", "delivery_status")
@@ -35,7 +35,7 @@ class _Usual(msgspec.Struct, gc=False):
 
     messageId: str = ""
     deliveryStatus: str = ""
-    updatedAt: str | float | int | None = None
+    updatedAt: datetime | float | int | None = None
     error: Any = None
     # Where one of these is filled, the long way decides.
     doneAt: Any = None
@@ -75,12 +75,14 @@ def _from_usual(usual: _Usual) -> Report | None:
     provider_id, word = usual.messageId, usual.deliveryStatus
     if not word.isalnum() or len(word) > _WORD_CHARS_MAX or not _is_id(provider_id):
         return None
-    state, meaning = classify(word)
+    known = STATES.get(word) or classify(word)
     at = usual.updatedAt
     if not at and (usual.doneAt or usual.timestamp or usual.createdAt):
         at = _first(usual.doneAt, usual.timestamp, usual.createdAt)
     reason = usual.error or usual.Error or usual.description or usual.errorMessage
-    return Report(provider_id, state, word, at if at is None else epoch_s(at), reason_text(reason) or meaning)
+    return Report(
+        provider_id, known[0], word, None if at is None else epoch_s(at), reason_text(reason) if reason else known[1]
+    )
 
 
 def _first(*values: Any) -> Any:
@@ -160,8 +162,13 @@ def reason_text(value: Any) -> str:
 def epoch_s(value: Any) -> float | None:
     """A time in ISO 8601 (without an offset: UTC), or a number of seconds, milliseconds or microseconds since 1970, also
     as text; in seconds since 1970. None for anything else: a report without a time is still a report."""
+    if isinstance(value, datetime):
+        # UTC in the usual case: the difference is three times quicker than timestamp().
+        seconds = ((value if value.tzinfo is not None else value.replace(tzinfo=UTC)) - _EPOCH).total_seconds()
+        # The first day of the calendar is what .NET writes for "no time".
+        return seconds if 0 < seconds < _EPOCH_S_MAX else None
     if isinstance(value, str):
-        return _epoch_ofreason_text(value)
+        return _epoch_of_text(value.strip())
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < _EPOCH_S_MAX * 1e6:
         return None
     number = float(value)
@@ -170,19 +177,13 @@ def epoch_s(value: Any) -> float | None:
     return number
 
 
-def _epoch_ofreason_text(value: str) -> float | None:
-    text = value.strip()
+def _epoch_of_text(text: str) -> float | None:
     if text.replace(".", "", 1).isdecimal():
         return epoch_s(float(text[:32]))
     try:
-        at = datetime.fromisoformat(text)
+        return epoch_s(datetime.fromisoformat(text))
     except ValueError:
         return None
-    if at.tzinfo is None:
-        at = at.replace(tzinfo=UTC)
-    seconds = (at - _EPOCH).total_seconds()
-    # The first day of the calendar is what .NET writes for "no time".
-    return seconds if 0 < seconds < _EPOCH_S_MAX else None
 
 
 def parse_inbound(body: bytes) -> Inbound | BadBody:

@@ -12,7 +12,7 @@ from dispatcher.domain.lattice import MessageState
 _ON_ITS_WAY = (MessageState.ACCEPTED, None)
 
 # Lower case -> (state, reason to show when the report gives none).
-STATES: Mapping[str, tuple[MessageState, str | None]] = {
+_TABLE: Mapping[str, tuple[MessageState, str | None]] = {
     # Mitto's own words.
     "sent": _ON_ITS_WAY,
     "pending": _ON_ITS_WAY,
@@ -36,6 +36,11 @@ STATES: Mapping[str, tuple[MessageState, str | None]] = {
     "deleted": (MessageState.UNDELIVERED, "the message was deleted in the network before delivery"),
     "expired": (MessageState.EXPIRED, "the phone was not reached while the message was valid"),
     "rejectd": (MessageState.REJECTED, "the network refused the message"),
+}
+
+# The same in the three cases that are written, so that the usual look-up makes no new text.
+STATES: Mapping[str, tuple[MessageState, str | None]] = {
+    spelling: meaning for word, meaning in _TABLE.items() for spelling in (word, word.upper(), word.capitalize())
 }
 
 
