@@ -100,8 +100,8 @@ class Acquire:
     """To RateLimiter: take `n` message tokens from every bucket of `keys`, all or none, when they are there.
 
     `keys` are bucket names such as 'provider:mitto', 'tenant:12', 'campaign:12:77'. Urgent ones go before others that wait.
-    Answered with an `Acquired` at the moment the tokens are taken, or `Refused` when `n` exceeds a bucket's burst or
-    the wait would pass `wait_max_s`.
+    A bucket that no limit was set for is unlimited. Answered with an `Acquired` at the moment the tokens are taken, or
+    `Refused` when `n` exceeds a bucket's burst, the wait would pass `wait_max_s` (0: now or not at all), or too many wait.
     """
 
     keys: tuple[str, ...]
@@ -112,7 +112,10 @@ class Acquire:
 
 @dataclass(frozen=True, slots=True)
 class SetLimit:
-    """To RateLimiter: the bucket `key` refills with `rate_per_s` messages a second and holds `burst` at most."""
+    """To RateLimiter: the bucket `key` refills with `rate_per_s` messages a second and holds `burst` at most.
+
+    Answered with True. A change gives no tokens. ValueError for a rate or burst out of range (see `domain.buckets`).
+    """
 
     key: str
     rate_per_s: float
@@ -128,10 +131,30 @@ class Acquired:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """No token was taken."""
+    """No token was taken, and none is held. Asking again before `retry_after_s` is in vain (0: at any time, `over_burst`)."""
 
-    reason: Literal["over_burst", "wait_too_long", "limiter_away"]
+    reason: Literal["over_burst", "wait_too_long", "too_many_waiting", "limiter_away"]
     retry_after_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterStatus:
+    """To RateLimiter: how do you count? Answered with a `LimiterState`."""
+
+
+@dataclass(frozen=True, slots=True)
+class LimiterState:
+    """`mode`: memory (one process by itself), redis (shared), degraded (Redis is away: 1 / `nodes_live` of each limit).
+
+    `reason` says why it is degraded, since `degraded_for_s` seconds (None and 0 otherwise).
+    """
+
+    mode: Literal["memory", "redis", "degraded"]
+    nodes_live: int
+    waiting: int
+    limits: int
+    reason: str | None = None
+    degraded_for_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
