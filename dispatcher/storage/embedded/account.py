@@ -25,6 +25,11 @@ class Account:
     name: str
     switch: bool
 
+    @classmethod
+    def ourselves(cls) -> "Account":
+        """The user that this process runs as."""
+        return cls(os.geteuid(), os.getegid(), _name(os.geteuid()), switch=False)
+
     @property
     def popen(self) -> dict[str, object]:
         """Arguments of subprocess.Popen that switch to this user."""
@@ -40,7 +45,7 @@ def choose(data: Path) -> Account:
                 f"{data} belongs to {_name(owner.st_uid)}, this process runs as {_name(os.geteuid())}",
                 "Start it as root or as that user, or choose another DISPATCHER_STATE_DIR",
             )
-        return Account(os.geteuid(), os.getegid(), _name(os.geteuid()), switch=False)
+        return Account.ourselves()
     if owner is not None and owner.st_uid != 0:
         return Account(owner.st_uid, owner.st_gid, _name(owner.st_uid), switch=True)
     for name in _PREFERRED:

@@ -1,0 +1,110 @@
+"""PostgreSQL for tests: one server a session in a process of its own, a fresh database for each test.
+
+Run as `python -m tests.pg STATE_DIR`, it is that process: it starts the embedded server, makes the template (with this
+checkout's migrations), prints the address of the template, and stops everything when its standard input ends.
+"""
+
+import asyncio
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TextIO
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from dispatcher.storage.embedded import EmbeddedPostgres
+from dispatcher.storage.migrate import migrate
+
+ROOT = Path(__file__).resolve().parent.parent
+# Nothing of a test outlives a crash of the machine. Tests about durability start a server with the real settings.
+FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "shared_buffers": "128MB"}
+
+
+@contextmanager
+def temporary_state_dir() -> Iterator[Path]:
+    """A short path that PostgreSQL's user may enter too (pytest's own temporary folders are closed to it)."""
+    folder = Path(tempfile.mkdtemp(prefix="dispatcher-test-", dir="/tmp"))  # noqa: S108
+    folder.chmod(0o711)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
+def server_process() -> Iterator[str]:
+    """Run the session's server; the address of its template database, to which nobody may be connected."""
+    with temporary_state_dir() as folder:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "tests.pg", str(folder)],
+            cwd=ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        try:
+            template = process.stdout.readline().decode().strip()
+            assert template, "the server of the tests did not start: see above"
+            yield template
+        finally:
+            process.stdin.close()
+            process.wait(timeout=60)
+            process.stdout.close()
+
+
+def with_database(dsn: str, name: str) -> str:
+    """The same address with another database."""
+    return urlunsplit(urlsplit(dsn)._replace(path=f"/{name}"))
+
+
+def socket_dir(dsn: str) -> str:
+    """The folder of the server's socket."""
+    return dict(part.split("=") for part in urlsplit(dsn).query.split("&"))["host"].replace("%2F", "/")
+
+
+@asynccontextmanager
+async def fresh_database(template: str, *, empty: bool = False) -> AsyncIterator[str]:
+    """The address of a new copy of the template (or of an empty database), dropped at the end with whoever is in it."""
+    name = f"test_{uuid.uuid4().hex[:12]}"
+    copied = "template0" if empty else urlsplit(template).path.lstrip("/")
+    admin = with_database(template, "postgres")
+    await _execute(admin, f"CREATE DATABASE {name} TEMPLATE {copied} STRATEGY file_copy")
+    try:
+        yield with_database(template, name)
+    finally:
+        await _execute(admin, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _execute(dsn: str, sql: str) -> None:
+    connection = await asyncpg.connect(dsn)
+    try:
+        await connection.execute(sql)
+    finally:
+        await connection.close()
+
+
+async def _serve(folder: Path, address: TextIO) -> None:
+    server = EmbeddedPostgres(folder / "state", settings=FAST)
+    template = await server.start()
+    try:
+        await migrate(template)
+        print(template, file=address, flush=True)
+        await asyncio.to_thread(sys.stdin.read)
+    finally:
+        await server.stop()
+
+
+if __name__ == "__main__":
+    # Messages of the keeper go to standard error, where pytest's user sees them; the address alone goes to the pipe.
+    with os.fdopen(os.dup(1), "w") as pipe:
+        os.dup2(2, 1)
+        asyncio.run(_serve(Path(sys.argv[1]), pipe))
