@@ -1,11 +1,37 @@
 """What a subclass of AsyncioActor overrides: its bounds and its hooks, with what they do when it does not."""
 
-from typing import Any, ClassVar
+import threading
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pykka
 
+if TYPE_CHECKING:
 
-class Hooks(pykka.Actor):
+    class PykkaActor:
+        """`pykka.Actor` without its hooks. Those are typed as plain functions there and are coroutines here.
+
+        Pykka's loop is not run, so nobody calls them in the wrong way; without this view every actor that overrides one
+        would have to silence the type checker.
+        """
+
+        actor_urn: str
+        actor_stopped: threading.Event
+        actor_ref: pykka.ActorRef[Any]
+
+        @classmethod
+        def start(cls, *args: Any, **kwargs: Any) -> pykka.ActorRef[Any]:
+            """Start an actor that nobody watches."""
+
+        def stop(self) -> None:
+            """Send itself a Stop."""
+
+        def _handle_receive(self, message: Any) -> Any: ...
+
+else:
+    PykkaActor = pykka.Actor
+
+
+class Hooks(PykkaActor):
     """Pykka's hooks as coroutines, and the bounds of what an actor holds."""
 
     inbox_max: ClassVar[int] = 1024
@@ -13,7 +39,7 @@ class Hooks(pykka.Actor):
     deferred_max: ClassVar[int] = 65_536
     failure_timeout_s: ClassVar[float] = 5.0
 
-    async def on_start(self) -> None:  # type: ignore[override]
+    async def on_start(self) -> None:
         """Before the first message. An exception is the actor's end."""
 
     async def on_receive(self, message: Any) -> Any:
@@ -21,12 +47,10 @@ class Hooks(pykka.Actor):
         msg = f"{type(self).__name__} does not take {message!r}"
         raise TypeError(msg)
 
-    async def on_stop(self) -> None:  # type: ignore[override]
+    async def on_stop(self) -> None:
         """After the last message before a Stop. Child tasks run still: their work may be awaited here (`settle`)."""
 
-    async def on_failure(  # type: ignore[override]
-        self, exception_type: Any, exception_value: Any, traceback: Any
-    ) -> None:
+    async def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         """At any other end (exception, cancellation): let go of what outlives memory. At most `failure_timeout_s`."""
 
     def failure_bound_s(self) -> float:

@@ -9,7 +9,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Self
+from typing import Any
 
 import structlog
 from pykka import ActorRef, ActorRegistry
@@ -75,7 +75,7 @@ class Lifecycle(Hooks):
         name: str | None = None,
         observer: Observer | None = None,
         on_death: Callable[[Death], None] | None = None,
-    ) -> ActorRef[Self]:
+    ) -> ActorRef[Any]:
         """Start it under a name. `on_death` is called on the loop, once, whatever it dies of."""
         self.name = name if name is not None else self.name
         self.observer = observer if observer is not None else self.observer
