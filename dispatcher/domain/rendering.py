@@ -18,6 +18,7 @@ from dispatcher.domain.segments import (
     count,
     extension_count,
     find_astral,
+    find_double,
     find_extension,
     find_non_gsm,
     is_gsm,
@@ -134,30 +135,34 @@ class BatchRenderer:
         return max(as_gsm, segments_at_most(chars + astral, astral, Encoding.UCS2))
 
     def _counted(self, texts: list[str], filled: Sequence[Sequence[str]]) -> Rendered:
-        """Count by length alone where no value has a character of two units, else text by text."""
+        """Count by length alone where the whole chunk goes in one encoding and no value has a character of two units."""
         everything = "".join(["".join(column) for column in filled])
-        if self._static_gsm and find_non_gsm(everything) is None:
-            if find_extension(everything) is None:
-                segments = _by_length(texts, Encoding.GSM7, self._static_extensions)
-                return Rendered(texts, segments, [Encoding.GSM7] * len(texts))
-        elif find_astral(everything) is None:
-            if not self._static_gsm:
+        if not self._static_gsm:
+            if find_astral(everything) is None:
                 return Rendered(
                     texts, _by_length(texts, Encoding.UCS2, self._static_astral), [Encoding.UCS2] * len(texts)
                 )
-            if find_extension(everything) is None:
-                return self._counted_by_encoding(texts, filled)
-        counts = [count(text) for text in texts]
-        return Rendered(texts, [c.segments for c in counts], [c.encoding for c in counts])
+        elif find_non_gsm(everything) is None and find_extension(everything) is None:
+            return Rendered(
+                texts, _by_length(texts, Encoding.GSM7, self._static_extensions), [Encoding.GSM7] * len(texts)
+            )
+        return self._counted_row_by_row(texts, filled, some_doubled=find_double(everything) is not None)
 
-    def _counted_by_encoding(self, texts: list[str], filled: Sequence[Sequence[str]]) -> Rendered:
-        """The static part is GSM and some rows leave it; no value has a character of two units in either encoding."""
+    def _counted_row_by_row(self, texts: list[str], filled: Sequence[Sequence[str]], *, some_doubled: bool) -> Rendered:
+        """Each row in its own encoding, still by length; only rows whose values have a character of two units in full."""
         values = filled[0] if len(filled) == 1 else ["".join(row) for row in zip(*filled, strict=True)]
-        encodings = [Encoding.GSM7 if found is None else Encoding.UCS2 for found in map(find_non_gsm, values)]
-        as_gsm = _by_length(texts, Encoding.GSM7, self._static_extensions)
-        as_ucs2 = _by_length(texts, Encoding.UCS2, 0)
-        both = zip(encodings, as_gsm, as_ucs2, strict=True)
-        return Rendered(texts, [gsm if e is Encoding.GSM7 else ucs2 for e, gsm, ucs2 in both], encodings)
+        segments = _by_length(texts, Encoding.UCS2, self._static_astral)
+        encodings = [Encoding.UCS2] * len(texts)
+        if self._static_gsm:
+            encodings = [Encoding.GSM7 if found is None else Encoding.UCS2 for found in map(find_non_gsm, values)]
+            as_gsm = _by_length(texts, Encoding.GSM7, self._static_extensions)
+            choices = zip(encodings, as_gsm, segments, strict=True)
+            segments = [gsm if encoding is Encoding.GSM7 else ucs2 for encoding, gsm, ucs2 in choices]
+        if some_doubled:
+            for at, found in enumerate(map(find_double, values)):
+                if found is not None:
+                    segments[at] = count(texts[at]).segments
+        return Rendered(texts, segments, encodings)
 
 
 def _by_length(texts: Sequence[str], encoding: Encoding, pairs: int) -> list[int]:

@@ -35,12 +35,14 @@ def _character_class(characters: str, *, negated: bool = False) -> str:
 NON_GSM_PATTERN = _character_class(GSM_BASIC + GSM_EXTENSION, negated=True)
 EXTENSION_PATTERN = _character_class(GSM_EXTENSION)
 
-find_non_gsm = re.compile(NON_GSM_PATTERN).search
-find_extension = re.compile(EXTENSION_PATTERN).search
-find_astral = re.compile("[\U00010000-\U0010ffff]").search
 _NON_GSM = re.compile(NON_GSM_PATTERN)
 _EXTENSION = re.compile(EXTENSION_PATTERN)
 _ASTRAL = re.compile("[\U00010000-\U0010ffff]")
+# The same questions of many texts joined: the first such character, or None.
+find_non_gsm = _NON_GSM.search
+find_extension = _EXTENSION.search
+find_astral = _ASTRAL.search
+find_double = re.compile(f"{EXTENSION_PATTERN}|{_ASTRAL.pattern}").search
 # Put before a character that takes two units; neither can be in a text that is counted (escape is not GSM, and a lone
 # surrogate is not text), so it can be taken out again.
 _ESCAPE = "\x1b"
