@@ -2,7 +2,7 @@
 
 What it is for: every limit on the pace of sending (a provider's account, a tenant, a campaign) is a `Bucket`, and what was
 taken from it a `Level`; `take` takes from several, all or none. What it is not: it reads no clock, keeps no queue and
-stores nothing; `actors.rate_limiter` does, and `actors/limits.lua` is the same arithmetic inside Redis.
+stores nothing; `actors.rate_limiter` does, and `actors/redis_limits.lua` is the same arithmetic inside Redis.
 
 The rule is the generic cell rate algorithm (ITU-T I.371) in its leaky-bucket form: a level is a *debt*, the time until
 the bucket is full again. Taking n adds n x `token_ns`, time pays it back, and the debt may never pass burst x `token_ns`. So
