@@ -1,6 +1,5 @@
 """What tests of every part share: real servers, started once a session, and a fresh database for each test."""
 
-import contextlib
 import signal
 import socket
 import time
@@ -15,9 +14,9 @@ from dispatcher.storage.embedded.account import Account
 from dispatcher.storage.embedded.child import start
 from dispatcher.storage.pool import Database
 from tests import pg
+from tests.loopguard import loopguard, pytest_configure
 
-with contextlib.suppress(ImportError):
-    from tests.loopguard import loopguard
+__all__ = ["loopguard", "pytest_configure"]
 
 FreshPg = Callable[..., Awaitable[tuple[EmbeddedPostgres, str]]]
 

@@ -6,6 +6,6 @@ is the way for anything bigger. Why it is built like this: docs/adr/0003-embedde
 
 from dispatcher.storage.embedded.attach import running, server_of
 from dispatcher.storage.embedded.problems import EmbeddedError, StateDirInUse
-from dispatcher.storage.embedded.server import Dsn, EmbeddedPostgres
+from dispatcher.storage.embedded.server import Dsn, EmbeddedPostgres, Restarts
 
-__all__ = ["Dsn", "EmbeddedError", "EmbeddedPostgres", "StateDirInUse", "running", "server_of"]
+__all__ = ["Dsn", "EmbeddedError", "EmbeddedPostgres", "Restarts", "StateDirInUse", "running", "server_of"]

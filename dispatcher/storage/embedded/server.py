@@ -7,6 +7,7 @@ import signal
 import time
 from collections import deque
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NewType
 from urllib.parse import quote
@@ -27,9 +28,6 @@ _FORMER_TIMEOUT_S = 60.0
 _QUIT_TIMEOUT_S = 10.0
 _LOG_BYTES_MAX = 16 * 1024 * 1024
 _LOG_LOOK_S = 60.0
-_RESTARTS_MAX = 5
-_RESTARTS_WITHIN_S = 60.0
-_BACKOFF_MAX_S = 5.0
 _FIXED = (
     "listen_addresses",
     "unix_socket_directories",
@@ -42,17 +40,30 @@ _FIXED = (
 log = structlog.get_logger(__name__)
 
 
+@dataclass(frozen=True, slots=True)
+class Restarts:
+    """How often a dying server is started again: at once, then with growing pauses; over `max` in `within_s` it is given up."""
+
+    max: int = 5
+    within_s: float = 60.0
+    pause_min_s: float = 0.4
+    pause_max_s: float = 5.0
+
+
 class EmbeddedPostgres:
     """PostgreSQL in `state_dir`, as a child of this process, on a unix socket only. For one `start` and one `stop`.
 
     `settings` are PostgreSQL's, and overlay ours. On Linux the server also ends, cleanly, when this process is killed.
     """
 
-    def __init__(self, state_dir: Path, *, settings: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, state_dir: Path, *, settings: Mapping[str, str] | None = None, allowed: Restarts | None = None
+    ) -> None:
         self._settings = dict(settings or {})
         fixed = [name for name in _FIXED if name in self._settings]
         if fixed:
             raise ValueError(f"{', '.join(fixed)}: decided by the embedded server")
+        self._allowed = allowed or Restarts()
         self._given_dir = state_dir
         self._lock: statedir.StateDirLock | None = None
         self._child: Child | None = None
@@ -166,7 +177,8 @@ class EmbeddedPostgres:
 
     async def _keep(self) -> None:
         """Start the server again whenever it dies; give up when it dies too often."""
-        deaths: deque[float] = deque(maxlen=_RESTARTS_MAX)
+        allowed = self._allowed
+        deaths: deque[float] = deque(maxlen=allowed.max)
         while True:
             status = await self._outlive()
             error: EmbeddedError | None = EmbeddedError(
@@ -174,14 +186,14 @@ class EmbeddedPostgres:
             )
             while error is not None:
                 now = time.monotonic()
-                recent = sum(now - death < _RESTARTS_WITHIN_S for death in deaths)
-                if recent == _RESTARTS_MAX:
+                recent = sum(now - death < allowed.within_s for death in deaths)
+                if recent == allowed.max:
                     log.error("embedded.given_up", reason=str(error), restarts=self.restarts)
                     self._give_up(error)
                     return
                 deaths.append(now)
                 log.error("embedded.died", reason=str(error), recent=recent)
-                await asyncio.sleep(min(_BACKOFF_MAX_S, 0.1 * 4**recent) if recent else 0)
+                await asyncio.sleep(min(allowed.pause_max_s, allowed.pause_min_s * 4 ** (recent - 1)) if recent else 0)
                 error = await self._again()
 
     async def _again(self) -> EmbeddedError | None:
