@@ -14,9 +14,9 @@ from dispatcher.storage.embedded.account import Account
 from dispatcher.storage.embedded.child import start
 from dispatcher.storage.pool import Database
 from tests import pg
-from tests.loopguard import loopguard, pytest_configure
+from tests.loopguard import loopguard
 
-__all__ = ["loopguard", "pytest_configure"]
+__all__ = ["loopguard"]
 
 FreshPg = Callable[..., Awaitable[tuple[EmbeddedPostgres, str]]]
 
