@@ -13,6 +13,8 @@ from typing import Any
 from dispatcher.storage.audit_ledger import LEDGER_CHECKS, Statement
 from dispatcher.storage.audit_messages import MESSAGE_CHECKS
 
+CHECKS = (*LEDGER_CHECKS, *MESSAGE_CHECKS)
+
 # Enough for the aggregates over a million messages to stay in memory; hash tables may take twice this.
 _WORK_MEM = "128MB"
 TIMEOUT_MAX_S = 900
@@ -39,7 +41,7 @@ async def audit(conn: Any, *, timeout_s: float = 300.0) -> list[Check]:
             f"{int(timeout_s * 1000)}ms",
             _WORK_MEM,
         )
-        return [await _run(conn, statement) for statement in (*LEDGER_CHECKS, *MESSAGE_CHECKS)]
+        return [await _run(conn, statement) for statement in CHECKS]
 
 
 async def _run(conn: Any, statement: Statement) -> Check:
