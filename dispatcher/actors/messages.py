@@ -167,3 +167,8 @@ class SetSender:
 @dataclass(frozen=True, slots=True)
 class Drain:
     """To a BatchSender: claim no more; answered (True) when everything in flight is recorded."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImportQueued:
+    """To Importer: a contact file is in the spool and has its row. Losing one costs at most one poll interval."""

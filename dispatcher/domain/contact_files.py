@@ -118,6 +118,20 @@ def read_row(cells: Sequence[str], header: Header, region: str, today: date) -> 
     return ContactRow(phone.e164, phone.country, first_name, last_name, email, gender, birthday, tags)
 
 
+def merged(earlier: ContactRow, later: ContactRow) -> ContactRow:
+    """Two rows of one phone as one: the later's cells, and the earlier's where the later's are blank."""
+    return ContactRow(
+        later.phone,
+        later.country,
+        later.first_name or earlier.first_name,
+        later.last_name or earlier.last_name,
+        later.email or earlier.email,
+        later.gender or earlier.gender,
+        later.birthday or earlier.birthday,
+        later.tags or earlier.tags,
+    )
+
+
 def _is_broken(text: str) -> bool:
     """Whether bytes of it were not UTF-8 (they are read as lone surrogates, PEP 383)."""
     if text.isascii():

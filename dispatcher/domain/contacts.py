@@ -42,11 +42,16 @@ _DAY_FIRST = re.compile(r"(\d{1,2})[./-](\d{1,2})[./-](\d{4})", re.ASCII)
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """Why a field is refused: its name, a stable code, and a sentence for people."""
+    """Why a field is refused: its name, a stable code, and a sentence for people.
+
+    `position` (characters from 0) and `tag` say where in a text, when the text's place matters.
+    """
 
     field: str
     code: str
     message: str
+    position: int | None = None
+    tag: str | None = None
 
 
 def clean_name(field: str, raw: str) -> str | FieldError:

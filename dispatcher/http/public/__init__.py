@@ -1,0 +1,1 @@
+"""Pages without a login, for people who got a message."""
