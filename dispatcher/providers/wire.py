@@ -11,17 +11,19 @@ used, cookies are not kept, an answer is not decompressed and is read up to a bo
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
+from dispatcher.domain.backoff import RETRY_AFTER_MAX_S, parse_retry_after
+
 # Idle connections are closed by us before the other side would: a request on a connection that is being closed there
 # is lost without a trace. Common servers close after 5 s or more.
 _KEEPALIVE_S = 4.0
 _SLICE_BYTES = 64 * 1024
-RETRY_AFTER_MAX_S = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,21 +185,17 @@ def _reason(error: BaseException, timeout: aiohttp.ClientTimeout) -> str:
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """RFC 9110 section 10.2.3, in seconds (0..3600); None when absent or senseless.
+    """What Retry-After asks for, in seconds (0..3600); None when absent or senseless.
 
     A date is counted from the answer's own Date header, so that a difference between the clocks does not matter.
     """
-    value = headers.get("Retry-After", "").strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value[:9]), RETRY_AFTER_MAX_S)
-    until, now = _date(value), _date(headers.get("Date", ""))
-    if until is None or now is None:
-        return None
-    return min(max(0.0, until - now), RETRY_AFTER_MAX_S)
-
-
-def _date(value: str) -> float | None:
+    value = headers.get("Retry-After", "")
     try:
-        return parsedate_to_datetime(value).timestamp()
-    except (ValueError, OverflowError, IndexError):
-        return None
+        now = parsedate_to_datetime(headers.get("Date", "")).astimezone(UTC)
+    except (ValueError, OverflowError):
+        # Without a Date a number of seconds still has a meaning, and a date has none.
+        if not value.strip().isdecimal():
+            return None
+        now = datetime.min.replace(tzinfo=UTC)
+    wait_s = parse_retry_after(value, now)
+    return None if wait_s is None else min(wait_s, RETRY_AFTER_MAX_S)

@@ -2,10 +2,12 @@
 
 import asyncio
 import json
+import select
+import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,51 @@ class RunningSimulator:
         return stats
 
 
+class SharedSimulator:
+    """A simulator's process that several tests use, one after the other."""
+
+    def __init__(self, base_url: str, pid: int) -> None:
+        self.base_url = base_url
+        self.pid = pid
+
+    @asynccontextmanager
+    async def fresh(self) -> AsyncIterator[RunningSimulator]:
+        """It, with the default profile and nothing taken."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+            simulator = RunningSimulator(self.base_url, session, self.pid)
+            await simulator.set_profile({})
+            await simulator.reset()
+            yield simulator
+
+
+@contextmanager
+def shared_simulator(
+    profile: Mapping[str, Any] | None = None,
+    dlr_url: str | None = None,
+    secret: str = "",
+    *,
+    seed: int = 1,
+    port: int = 0,
+) -> Iterator[SharedSimulator]:
+    """Start one, wait until it listens, and end it after the block. Blocks: for fixtures of a module or a session."""
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = ["--port", str(port), "--seed", str(seed)]
+        if profile is not None:
+            path = Path(folder, "profile.json")
+            path.write_text(json.dumps(dict(profile)))
+            arguments += ["--profile", str(path)]
+        if dlr_url is not None:
+            arguments += ["--dlr-url", dlr_url, "--dlr-secret", secret]
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dispatcher.providers.simulator", *arguments], stdout=subprocess.PIPE
+        )
+        with process:
+            try:
+                yield SharedSimulator(_listening(process), process.pid)
+            finally:
+                _end(process)
+
+
 @asynccontextmanager
 async def running_simulator(
     profile: Mapping[str, Any] | None = None,
@@ -63,34 +110,28 @@ async def running_simulator(
     seed: int = 1,
     port: int = 0,
 ) -> AsyncIterator[RunningSimulator]:
-    """Start one, wait until it listens, and end it after the block."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = ["--port", str(port), "--seed", str(seed)]
-        if profile is not None:
-            path = Path(folder, "profile.json")
-            path.write_text(json.dumps(dict(profile)))
-            arguments += ["--profile", str(path)]
-        if dlr_url is not None:
-            arguments += ["--dlr-url", dlr_url, "--dlr-secret", secret]
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "dispatcher.providers.simulator", *arguments, stdout=asyncio.subprocess.PIPE
-        )
-        try:
-            assert process.stdout is not None
-            line = await asyncio.wait_for(process.stdout.readline(), _START_TIMEOUT_S)
-            assert line, "the simulator ended before it listened"
-            base_url = json.loads(line)["listening"]
-            async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
-                yield RunningSimulator(base_url, session, process.pid)
-        finally:
-            await _end(process)
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
-    if process.returncode is None:
-        process.terminate()
+    """A process of one's own for a block: started, waited for until it listens, and ended."""
+    process = shared_simulator(profile, dlr_url, secret, seed=seed, port=port)
+    shared = await asyncio.to_thread(process.__enter__)
     try:
-        await asyncio.wait_for(process.wait(), _STOP_TIMEOUT_S)
-    except TimeoutError:
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
+            yield RunningSimulator(shared.base_url, session, shared.pid)
+    finally:
+        await asyncio.to_thread(process.__exit__, None, None, None)
+
+
+def _listening(process: "subprocess.Popen[bytes]") -> str:
+    assert process.stdout is not None
+    readable, _, _ = select.select([process.stdout], [], [], _START_TIMEOUT_S)
+    line = process.stdout.readline() if readable else b""
+    assert line, f"the simulator did not listen within {_START_TIMEOUT_S} s"
+    return str(json.loads(line)["listening"])
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
         process.kill()
-        await process.wait()
+        process.wait()

@@ -10,8 +10,9 @@ from msgspec import Meta, Struct
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Ms = Annotated[float, Meta(ge=0, le=86_400_000)]
-# Fixed, or uniformly between the two.
-Span = Ms | tuple[Ms, Ms]
+# Milliseconds, fixed or uniformly between the two. (msgspec 0.22 does not check bounds inside a union: `_checked` does.)
+Span = float | tuple[float, float]
+_SPAN_MS_MAX = 86_400_000.0
 
 FaultKind = Literal[
     "none",  # behaves: in a script, between two that do not
@@ -90,8 +91,8 @@ class Profile(Struct, forbid_unknown_fields=True, frozen=True):
 
     api_key: str | None = None
     latency_ms: Span = 0
-    rate_per_s: Annotated[float, Meta(gt=0)] | None = None
-    batch_max: Annotated[int, Meta(ge=1)] | None = None
+    rate_per_s: float | None = None
+    batch_max: int | None = None
     rejects: Share = 0.0
     reject_reason: str = "Invalid destination"
     flat_single: bool = False
@@ -117,5 +118,18 @@ def _checked(profile: Profile) -> Profile:
     ):
         if sum(shares) > 1 + 1e-9:
             msg = f"{name}: the shares sum to more than 1"
+            raise ValueError(msg)
+    for name, span in (
+        ("latency_ms", profile.latency_ms),
+        ("reports.delay_ms", reports.delay_ms),
+        ("reports.late_ms", reports.late_ms),
+    ):
+        least, most = span if isinstance(span, tuple) else (span, span)
+        if not 0 <= least <= most <= _SPAN_MS_MAX:
+            msg = f"{name}: milliseconds from 0 to {_SPAN_MS_MAX:.0f}, or two of them, the lesser first"
+            raise ValueError(msg)
+    for name, bound in (("rate_per_s", profile.rate_per_s), ("batch_max", profile.batch_max)):
+        if bound is not None and bound < 1:
+            msg = f"{name}: at least 1"
             raise ValueError(msg)
     return profile
