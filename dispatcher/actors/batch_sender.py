@@ -140,12 +140,16 @@ class BatchSender(AsyncioActor):
 
     async def _fly(self, flight: Flight) -> None:
         try:
-            landed = await flight.fly()
+            self._learn(await flight.fly())
+        except Exception:
+            # A bug in one flight must not end the others, whose batches are on the wire. It is loud, and this batch comes
+            # again when its lease has run out: planned if it had not left, else as `unknown`.
+            log.exception("flight.crashed", batch_id=flight.claim.batch_id, provider=self._g.settings.name)
+            self._g.metrics.batch("crashed", self._g.settings.name).inc()
         finally:
             self._flying[flight.claim.lane].discard(flight)
             self._landed.set()
             self._wake.set()
-        self._learn(landed)
 
     def _learn(self, landed: Landed) -> None:
         """A provider that could not take a batch rests: at least as long as it asks, longer with each failure in a row."""
@@ -155,11 +159,15 @@ class BatchSender(AsyncioActor):
             return
         self._failures += 1
         pause_s = backoff.delay_s(
-            self._failures, base_s=_PAUSE_FIRST_S, max_s=_PAUSE_MAX_S, jitter_01=1.0, retry_after_s=landed.pause_s or None
+            self._failures - 1, _PAUSE_FIRST_S, _PAUSE_MAX_S, jitter_01=1.0, retry_after_s=landed.pause_s or None
         )
         self._rest_until_s = max(self._rest_until_s, self._g.clock.monotonic_s() + pause_s)
         log.warning(
-            "provider.rests", provider=self._g.settings.name, pause_s=pause_s, failures=self._failures, reason=landed.reason
+            "provider.rests",
+            provider=self._g.settings.name,
+            pause_s=pause_s,
+            failures=self._failures,
+            reason=landed.reason,
         )
 
     async def _renew(self) -> None:

@@ -8,6 +8,7 @@ import asyncio
 import os
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
 import structlog
@@ -23,9 +24,9 @@ from dispatcher.storage.pool import Database
 
 log = structlog.get_logger(__name__)
 
-# What a chunk's transaction may take at most; the lease is renewed by each chunk.
+# What a chunk's transaction may take at most. The lease is renewed by each chunk; while one runs, its lock on the campaign's
+# row keeps other planners off even if the lease runs out.
 _CHUNK_TIMEOUT_S = 120.0
-_LEASE_S = 150.0
 # Link prefixes to choose from, and random suffixes beyond those needed in case some repeat.
 _PREFIXES, _SPARE = 4, 16
 
@@ -45,6 +46,7 @@ class CampaignPlanner(AsyncioActor):
         owner: str,
         public_base_url: str,
         batch_sizes: Mapping[str, int],
+        lease_s: float,
         jobs_max: int = 2,
         poll_s: float = 1.0,
     ) -> None:
@@ -56,6 +58,7 @@ class CampaignPlanner(AsyncioActor):
         self._owner = owner
         self._base_url = public_base_url
         self._batch_sizes = batch_sizes
+        self._lease_s = lease_s
         self._jobs_max = jobs_max
         self._poll_s = poll_s
         self._busy: dict[tuple[int, int], asyncio.Task[None]] = {}
@@ -76,7 +79,7 @@ class CampaignPlanner(AsyncioActor):
         try:
             async with self._db.acquire() as conn:
                 await planning.start_due_campaigns(conn)
-                jobs = await planning.claim_plans(conn, self._owner, _LEASE_S, list(self._busy), free)
+                jobs = await planning.claim_plans(conn, self._owner, self._lease_s, list(self._busy), free)
         except DatabaseAway as error:
             log.warning("planner.database_away", error=str(error))
             return
@@ -84,12 +87,16 @@ class CampaignPlanner(AsyncioActor):
             key = (job.tenant_id, job.campaign_id)
             task = self.spawn(self._plan(job), name=f"plan:{job.campaign_id}")
             self._busy[key] = task
-            task.add_done_callback(lambda _, key=key: self._busy.pop(key, None))
+            task.add_done_callback(partial(self._done, key))
+
+    def _done(self, key: tuple[int, int], _task: "asyncio.Task[None]") -> None:
+        del self._busy[key]
 
     async def _plan(self, job: planning.PlanJob) -> None:
         """Chunks until the audience is exhausted, the money is, or the campaign is somebody else's."""
         composer = composing.compose(job.text, job.link_url, self._base_url)
-        size_max = self._batch_sizes[job.provider]
+        # A batch takes its tokens at once, so it is never larger than what a second of the campaign's own rate allows.
+        size_max = min(self._batch_sizes[job.provider], job.rate_per_s or self._batch_sizes[job.provider])
         try:
             while True:
                 answer = await self._chunk(job, composer, size_max)
@@ -97,7 +104,12 @@ class CampaignPlanner(AsyncioActor):
                     return
                 self._senders[job.provider].tell(Wake())
                 if answer is None or answer.done:
-                    log.info("campaign.planned", tenant_id=job.tenant_id, campaign_id=job.campaign_id, funds=answer is not None)
+                    log.info(
+                        "campaign.planned",
+                        tenant_id=job.tenant_id,
+                        campaign_id=job.campaign_id,
+                        funds=answer is not None,
+                    )
                     return
         except DatabaseAway as error:
             # Nothing is lost: the place is in the row, and the campaign is claimed again by the next poll.
@@ -120,7 +132,7 @@ class CampaignPlanner(AsyncioActor):
                 hold=prices.worst_case_hold,
                 link_prefixes=[secrets.randbelow(codes.PREFIX_END) for _ in range(_PREFIXES)],
                 link_suffixes=codes.suffixes_from_bytes(os.urandom((size_max + _SPARE) * 8), size_max),
-                lease_s=_LEASE_S,
+                lease_s=self._lease_s,
             )
             answer = await self._ledger.ask(Post(unit), timeout_s=_CHUNK_TIMEOUT_S)
             if not isinstance(answer, InsufficientCredits):

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import structlog
 
-from dispatcher.actors.messages import Acquire, Acquired, Post, Refused, Wake
+from dispatcher.actors.messages import Acquire, Acquired, Post, Refused, SetLimit, Wake
 from dispatcher.actors.outcomes import Load, records
 from dispatcher.actors.prices import Prices
 from dispatcher.actors.runtime import ActorUnavailable, Address
@@ -34,6 +34,7 @@ _COLUMN = {"first_name": 3, "last_name": 4, "email": 5}
 # What the recording may take beyond the provider's time-out before the sweep calls the batch unknown.
 _RECORD_MARGIN_S = 10.0
 _LEDGER_TIMEOUT_S = 60.0
+_LIMITER_TIMEOUT_S = 5.0
 _NO_CREDITS_DELAY_S = 60.0
 _RETRY_FIRST_S, _RETRY_MAX_S = 0.1, 5.0
 
@@ -119,8 +120,6 @@ class Flight:
                 return await self._give_back(pause_s, tried=True, reason=answer.reason, pause_s=pause_s)
             case base.Unknown():
                 return await self._unknown(answer)
-        msg = f"an answer of no known kind: {answer!r}"
-        raise TypeError(msg)
 
     # ------------------------------------------------------------------ before the wire
 
@@ -169,9 +168,10 @@ class Flight:
         keys = [f"provider:{g.settings.name}", f"tenant:{claim.tenant_id}"]
         if claim.rate_per_s is not None:
             keys.append(f"campaign:{claim.tenant_id}:{claim.campaign_id}")
+            await g.limiter.ask(SetLimit(keys[-1], claim.rate_per_s, claim.rate_per_s), timeout_s=_LIMITER_TIMEOUT_S)
         wait_max_s = max(g.lease_s * 4, 60.0)
         request = Acquire(tuple(keys), len(load.n), urgent=claim.lane == 0, wait_max_s=wait_max_s)
-        answer = await g.limiter.ask(request, timeout_s=wait_max_s + 5.0)
+        answer = await g.limiter.ask(request, timeout_s=wait_max_s + _LIMITER_TIMEOUT_S)
         match answer:
             case Acquired(waited_s):
                 g.metrics.limiter_wait_seconds.observe(waited_s)
@@ -235,7 +235,9 @@ class Flight:
         if isinstance(result, AlreadyPosted) or (result.state == "recorded" and result.fence == self._claim.fence):
             return Landed("accepted", answer=answer)
         taken = sum(i is not None for i in answer.ids) if isinstance(answer, base.Taken) else 0
-        log.error("batch.not_ours", batch_id=self._claim.batch_id, fence=self._claim.fence, taken=taken, state=result.state)
+        log.error(
+            "batch.not_ours", batch_id=self._claim.batch_id, fence=self._claim.fence, taken=taken, state=result.state
+        )
         if taken and result.state not in ("unknown", "closed"):
             self._g.metrics.sent_twice.inc(taken)
         return Landed("lost", reason=f"the batch is {result.state} under another claim")
@@ -251,7 +253,9 @@ class Flight:
                 )
 
         await self._until_recorded(mark)
-        log.warning("batch.unknown", batch_id=claim.batch_id, size=claim.size, reason=answer.reason, ids=len(answer.ids))
+        log.warning(
+            "batch.unknown", batch_id=claim.batch_id, size=claim.size, reason=answer.reason, ids=len(answer.ids)
+        )
         g.metrics.batch("unknown", g.settings.name).inc()
         g.reconciler.tell(Wake())
         return Landed("unknown", reason=answer.reason, answer=answer)
@@ -272,7 +276,9 @@ class Flight:
 
     def _divisible(self, load: Load) -> bool:
         """A batch of direct messages, or one that is sent again, keeps its shape."""
-        return len(load.n) + len(load.suppressed) > 1 and self._claim.campaign_id is not None and not self._claim.resends
+        return (
+            len(load.n) + len(load.suppressed) > 1 and self._claim.campaign_id is not None and not self._claim.resends
+        )
 
     async def _halve(self, load: Load) -> Landed:
         """Two batches of it; the messages that opted out meanwhile go with whichever half holds their place."""
@@ -319,5 +325,3 @@ class Flight:
         ):
             if count:
                 g.metrics.messages(state, name).inc(count)
-
-

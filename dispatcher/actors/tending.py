@@ -214,9 +214,7 @@ class Tending:
         return None
 
     async def _resolve(self, tenant_id: int, batch_id: int, some: list[unknowns.Evidence]) -> dict[str, str]:
-        unit = unknowns.ResolveUnit(
-            tenant_id, batch_id, some, await self._prices.table(), self._clock.utc_now()
-        )
+        unit = unknowns.ResolveUnit(tenant_id, batch_id, some, await self._prices.table(), self._clock.utc_now())
         resolved: unknowns.Resolved = await self._ledger.ask(Post(unit), timeout_s=_LEDGER_TIMEOUT_S)
         if resolved.settled:
             log.info("batch.resolved", batch_id=batch_id, messages=resolved.settled)

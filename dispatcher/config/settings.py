@@ -19,7 +19,7 @@ class _Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Unknown names are errors: a setting with a typing mistake must not be silently nothing."""
 
 
-class Http(_Group):
+class Http(_Group, frozen=True):
     """The HTTP server. `port` 0: any free port. `trusted_proxies`: addresses or networks whose X-Forwarded-For counts."""
 
     host: str = "127.0.0.1"
@@ -29,7 +29,7 @@ class Http(_Group):
     max_import_bytes: Annotated[int, Meta(ge=1024, le=1 << 34)] = 256 << 20
 
 
-class Provider(_Group):
+class Provider(_Group, frozen=True):
     """A provider account. Rates and sizes count messages. `burst_s`: seconds of the rate that may leave at once."""
 
     kind: Literal["mitto", "twilio", "vonage", "smpp"]
@@ -47,7 +47,7 @@ class Provider(_Group):
     not_taken_statuses: tuple[Annotated[int, Meta(ge=400, le=599)], ...] | None = None
 
 
-class Stripe(_Group):
+class Stripe(_Group, frozen=True):
     """Stripe's account. Without a secret key nothing is sold."""
 
     secret_key: Secret | None = None
@@ -55,7 +55,7 @@ class Stripe(_Group):
     api_base: str | None = None
 
 
-class DatabasePool(_Group):
+class DatabasePool(_Group, frozen=True):
     """Connections of one process, and what a statement may take."""
 
     size_max: Annotated[int, Meta(ge=4, le=200)] = 16
@@ -63,7 +63,7 @@ class DatabasePool(_Group):
     statement_timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 30.0
 
 
-class Settings(_Group):
+class Settings(_Group, frozen=True):
     """Everything that can be set. Times end in `_s` (seconds)."""
 
     database_url: Secret | None = None

@@ -4,7 +4,7 @@ What it is for: the exact price at capture and the bound at hold, from one table
 moves (`money.py`), or the price of credits in a currency (`billing/`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 CREDITS_PER_SEGMENT_MAX = 1_000
@@ -35,6 +35,11 @@ class PriceTable:
         if segments < 0:
             raise ValueError(f"a message has no {segments} segments")
         return segments * self.credits_per_segment(country)
+
+    def price_many(self, countries: Sequence[str], segments: Sequence[int]) -> list[int]:
+        """The prices of many messages, place by place. ValueError when the lists differ in length."""
+        of = {country: self.credits_per_segment(country) for country in set(countries)}
+        return [of[country] * count for country, count in zip(countries, segments, strict=True)]
 
     def worst_case_hold(self, counts_by_country: Mapping[str, int], worst_segments: int) -> int:
         """Credits that cover `counts_by_country` messages of at most `worst_segments` segments each. ValueError if negative."""

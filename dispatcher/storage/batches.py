@@ -7,10 +7,10 @@ has come since: that is what keeps a paused or cut-off node from repeating anybo
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 from dispatcher.domain import money
-from dispatcher.storage.unit import Done
+from dispatcher.storage.unit import Done, PoolName
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +191,7 @@ class BeginSubmitUnit:
     """Right before the first byte: the batch turns `submitting` under its fence. `extend` credits more than were held
     (a contact's name grew since the plan) are held now, or nothing happens."""
 
-    pool = "main"
+    pool: ClassVar[PoolName] = "main"
 
     def __init__(self, claim_: Claim, lease_s: float, extend: int = 0) -> None:
         self.claim = claim_

@@ -1,9 +1,9 @@
 """Cancelling a campaign: its batches that have not left, and the credits they hold."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from dispatcher.domain import money
-from dispatcher.storage.unit import Done
+from dispatcher.storage.unit import Done, PoolName
 
 _STATUS = """
 UPDATE campaign SET status = 'cancelled', finished_at = now(), plan_lease_until = NULL
@@ -34,7 +34,7 @@ SELECT hold FROM s
 class CancelUnit:
     """Cancel a campaign: what has not left is cancelled and its hold released; what is in flight is recorded as it ends."""
 
-    pool = "main"
+    pool: ClassVar[PoolName] = "main"
 
     def __init__(self, tenant_id: int, campaign_id: int) -> None:
         self.tenant_id = tenant_id

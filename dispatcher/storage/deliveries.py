@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Any
+from typing import Any, ClassVar
 
 from dispatcher.domain import money
 from dispatcher.domain.lattice import MessageState
 from dispatcher.storage import batches
-from dispatcher.storage.unit import Done
+from dispatcher.storage.unit import Done, PoolName
 
 COLUMNS = (
     "batch_id",
@@ -90,7 +90,7 @@ RETURNING planned + submitting AS open
 class SettleUnit:
     """The provider answered (or nothing was left to ask): provider ids, batch, counters and credits, all or none."""
 
-    pool = "main"
+    pool: ClassVar[PoolName] = "main"
 
     def __init__(self, claim: batches.Claim, records: Sequence[Record], reason: str | None = None) -> None:
         self.claim = claim

@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from dispatcher.domain import money
-from dispatcher.storage.unit import Done
+from dispatcher.storage.unit import Done, PoolName
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class OpenDirectUnit:
     """Store direct messages and hold their price. With `owner` they are born `submitting` under fence 1, for a sender that
     has their tokens already and submits as soon as this is committed; without, they wait in the urgent lane."""
 
-    pool = "main"
+    pool: ClassVar[PoolName] = "main"
 
     def __init__(self, provider: str, items: Sequence[Direct], *, owner: str | None, lease_s: float) -> None:
         self.provider = provider

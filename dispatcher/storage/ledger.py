@@ -5,12 +5,12 @@ guarded balance row moves in the same statement.
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 
 from dispatcher.domain.money import AlreadyPosted, Balance, InsufficientCredits, Movement
-from dispatcher.storage.unit import Done
+from dispatcher.storage.unit import Done, PoolName
 
 _POST = """
 WITH m AS (
@@ -92,6 +92,12 @@ async def balance(conn: Any, tenant_id: int) -> Balance | None:
     return None if row is None else Balance(row["available"], row["held"])
 
 
+async def total(conn: Any) -> Balance:
+    """The credits of all wallets (one row a tenant): for the gauges."""
+    row = await conn.fetchrow("SELECT coalesce(sum(available), 0)::bigint, coalesce(sum(held), 0)::bigint FROM wallet")
+    return Balance(row[0], row[1])
+
+
 async def price_rows(conn: Any) -> list[tuple[str, int]]:
     """Credits a segment by country, as valid now; '*' is the default."""
     rows = await conn.fetch(
@@ -114,7 +120,7 @@ async def resume_waiting_campaigns(conn: Any, tenant_ids: Iterable[int]) -> int:
 class CreditUnit:
     """Credits come in: the movement, and the campaigns that waited for them."""
 
-    pool = "main"
+    pool: ClassVar[PoolName] = "main"
 
     def __init__(self, movement: Movement) -> None:
         self.movement = movement

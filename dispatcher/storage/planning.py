@@ -7,14 +7,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, ClassVar
 
 import asyncpg
 
 from dispatcher.domain import money
 from dispatcher.domain.rendering import FieldBounds
 from dispatcher.domain.segments import GSM_EXTENSION, NON_GSM_PATTERN
-from dispatcher.storage.unit import Done
+from dispatcher.storage.unit import Done, PoolName
 
 @dataclass(frozen=True, slots=True)
 class PlanJob:
@@ -29,6 +29,7 @@ class PlanJob:
     sender: str
     provider: str
     link_url: str | None
+    rate_per_s: int | None
     audience: Mapping[str, Any]
 
 
@@ -52,7 +53,7 @@ WHERE (tenant_id, campaign_id) IN (
     WHERE status = 'planning' AND (plan_lease_until IS NULL OR plan_lease_until < now() OR plan_owner = $1)
       AND NOT (tenant_id, campaign_id) IN (SELECT * FROM unnest($3::int[], $4::bigint[]))
     ORDER BY tenant_id, campaign_id LIMIT $5 FOR UPDATE SKIP LOCKED)
-RETURNING tenant_id, campaign_id, plan_fence, plan_cursor, plan_count, text, sender, provider, link_url, audience
+RETURNING tenant_id, campaign_id, plan_fence, plan_cursor, plan_count, text, sender, provider, link_url, rate_per_s, audience
 """
 
 
@@ -72,6 +73,7 @@ async def claim_plans(
             sender=row["sender"],
             provider=row["provider"],
             link_url=row["link_url"],
+            rate_per_s=row["rate_per_s"],
             audience=json.loads(row["audience"]),
         )
         for row in rows
@@ -204,7 +206,7 @@ class PlanChunkUnit:
     Raises ledger.Overdrawn through the hold: the caller then asks for fewer, or pauses the campaign.
     """
 
-    pool = "main"
+    pool: ClassVar[PoolName] = "main"
 
     def __init__(
         self,

@@ -24,7 +24,13 @@ log = structlog.get_logger(__name__)
 # slower (measured). The reports' statements are all index look-ups, so their pool allows nothing else.
 _PLANNER: dict[PoolName, dict[str, str]] = {
     "main": {"jit": "off"},
-    "dlr": {"jit": "off", "enable_seqscan": "off", "enable_hashjoin": "off", "enable_mergejoin": "off"},
+    "dlr": {
+        "jit": "off",
+        "enable_seqscan": "off",
+        "enable_hashjoin": "off",
+        "enable_mergejoin": "off",
+        "enable_material": "off",
+    },
 }
 _POOLS: tuple[PoolName, ...] = ("main", "dlr")
 

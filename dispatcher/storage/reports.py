@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from dispatcher.domain import money
 from dispatcher.domain.lattice import MessageState
-from dispatcher.storage.unit import Done
+from dispatcher.storage.unit import Done, PoolName
 
 # Reports mostly come within days: look there first, in the older partitions only for what is left. A message may have been
 # recorded tomorrow, by a node whose clock is ahead.
@@ -101,7 +101,7 @@ class ApplyUnit:
     failed messages, where the tenant's policy gives them, are movements of the same transaction.
     """
 
-    pool = "dlr"
+    pool: ClassVar[PoolName] = "dlr"
 
     def __init__(self, reports: Sequence[KeyedReport], *, inbox_ids: Sequence[int] = (), today: date) -> None:
         self.reports = reports
@@ -120,7 +120,7 @@ class ApplyUnit:
 class ApplyParkedUnit:
     """Try parked reports again, as they stand under their lock; those that found their message are parked no longer."""
 
-    pool = "dlr"
+    pool: ClassVar[PoolName] = "dlr"
 
     def __init__(self, keys: Sequence[str], *, today: date) -> None:
         self.keys = list(keys)

@@ -10,6 +10,8 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from dispatcher.domain.money import Movement
 
+PoolName = Literal["main", "dlr"]
+
 
 @dataclass(frozen=True, slots=True)
 class Done:
@@ -26,7 +28,7 @@ class Unit(Protocol):
     calls. It raises to roll back.
     """
 
-    pool: ClassVar[Literal["main", "dlr"]]
+    pool: ClassVar[PoolName]
 
     async def run(self, conn: Any) -> Done:
         """Run the statements on `conn` (inside a transaction)."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from dispatcher.domain import money
 from dispatcher.storage import deliveries
-from dispatcher.storage.unit import Done
+from dispatcher.storage.unit import Done, PoolName
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +109,7 @@ class ResolveUnit:
     A batch that was closed by policy has no hold left: its messages are recorded at price 0, in the store's favour.
     """
 
-    pool = "main"
+    pool: ClassVar[PoolName] = "main"
 
     def __init__(self, tenant_id: int, batch_id: int, evidence: Sequence[Evidence], prices: Any, now: Any) -> None:
         self.tenant_id = tenant_id
@@ -240,7 +240,7 @@ SELECT campaign_id, hold FROM old
 class CloseUnit:
     """No evidence came in time: close the batch as unknown and release its hold, or queue it again, as policy says."""
 
-    pool = "main"
+    pool: ClassVar[PoolName] = "main"
 
     def __init__(self, overdue_: Overdue) -> None:
         self.overdue = overdue_
