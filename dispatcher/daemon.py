@@ -91,7 +91,11 @@ async def _postgres(settings: Settings) -> AsyncIterator[tuple[EmbeddedPostgres 
 @asynccontextmanager
 async def _database(settings: Settings, dsn: str) -> AsyncIterator[Database]:
     """The pools, on a migrated database with the partitions that the next days need."""
-    applied = await retry_away(lambda: migrate.migrate(dsn), idempotent=True, give_up_s=_DATABASE_WAIT_S)
+
+    async def migrated() -> list[migrate.Applied]:
+        return await migrate.migrate(dsn)
+
+    applied = await retry_away(migrated, idempotent=True, give_up_s=_DATABASE_WAIT_S)
     for one in applied:
         log.info("database.migrated", version=one.version, name=one.name)
     db = await Database.open(
