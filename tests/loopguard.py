@@ -1,13 +1,12 @@
 """A guard for tests of what runs on an event loop: no callback holds the loop, and nothing fails unseen.
 
 A test fails when one callback of any loop used more than 50 ms of the thread's CPU time (not wall time: on a busy
-machine a callback is interrupted often, and that is not its fault; the garbage collector is not counted either), or when
-an exception came to the loop's exception handler: a task or future whose exception nobody took, an actor's failure
+machine a callback is interrupted often, and that is not its fault; the garbage collector is not counted either), or
+when an exception came to the loop's exception handler: a task or future whose exception nobody took, an actor's failure
 without a supervisor. A test that provokes that on purpose sets a handler of its own on its loop (`lost_on`).
 
-For `tests/conftest.py`: `from tests.loopguard import loopguard, pytest_configure`.
-It measures asyncio's own loop, which is what pytest-asyncio runs; uvloop's callbacks are not seen.
-`@pytest.mark.holds_loop` on a test allows it to hold the loop.
+`tests/conftest.py` imports the fixture, which puts it around every test. A test that has to hold the loop asks for it
+and sets `loopguard.may_hold = True`. It measures asyncio's own loop, which pytest-asyncio runs, and not uvloop's.
 """
 
 import asyncio
@@ -18,21 +17,18 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import structlog
 
 HELD_MAX_S = 0.05
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Register the marker (markers are strict)."""
-    config.addinivalue_line("markers", "holds_loop: this test may hold the event loop longer than 50 ms")
-
-
-class _Watch:
+class LoopWatch:
     """What one test did to its loops."""
 
     def __init__(self) -> None:
         self.held: list[str] = []
         self.lost: list[str] = []
+        self.may_hold = False
         self._collecting_since_s = 0.0
         self._collected_s = 0.0
 
@@ -61,9 +57,10 @@ class _Watch:
 
 
 @pytest.fixture(autouse=True)
-def loopguard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def loopguard(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoopWatch]:
     """Fail the test in which a callback held the loop, or an exception was lost."""
-    watch = _Watch()
+    watch = LoopWatch()
+    _log_plainly()
     run, on_exception = events.Handle._run, base_events.BaseEventLoop.call_exception_handler
     monkeypatch.setattr(events.Handle, "_run", lambda self: watch.run(run, self))
     monkeypatch.setattr(
@@ -73,15 +70,22 @@ def loopguard(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     )
     gc.callbacks.append(watch.on_gc)
     try:
-        yield
+        yield watch
         # Tasks and futures speak when they are collected; those of a test are young.
         gc.collect(1)
     finally:
         gc.callbacks.remove(watch.on_gc)
     if watch.lost:
         pytest.fail("nobody took an exception:\n" + "\n".join(watch.lost))
-    if watch.held and request.node.get_closest_marker("holds_loop") is None:
+    if watch.held and not watch.may_hold:
         pytest.fail("the loop was held:\n" + "\n".join(watch.held))
+
+
+def _log_plainly() -> None:
+    """The default of structlog draws a traceback with all its variables, which takes 100 ms and more of the loop."""
+    if not structlog.is_configured():
+        renderer = structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback)
+        structlog.configure(processors=[structlog.processors.add_log_level, renderer])
 
 
 def lost_on(loop: asyncio.AbstractEventLoop) -> list[dict[str, Any]]:

@@ -7,7 +7,6 @@ actor types". What a subclass of AsyncioActor may call is in actor.py.
 import asyncio
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass
 from time import perf_counter
 from typing import Any
 
@@ -17,6 +16,7 @@ from pykka._envelope import Envelope
 from pykka.messages import ProxyCall, ProxyGetAttr, ProxySetAttr
 
 from dispatcher.actors.runtime.children import Children, Ticker
+from dispatcher.actors.runtime.death import Death
 from dispatcher.actors.runtime.deferred import Deferred
 from dispatcher.actors.runtime.errors import ReplyLost
 from dispatcher.actors.runtime.future import AsyncioFuture
@@ -33,14 +33,6 @@ MESSAGES_PER_TURN_MAX = 64
 
 # The loop holds its tasks weakly; a running actor must not be collected.
 _running: set["asyncio.Task[None]"] = set()
-
-
-@dataclass(frozen=True, slots=True)
-class Death:
-    """The end of an actor: `cause` is None when it was asked to stop and did so without an error."""
-
-    name: str
-    cause: BaseException | None
 
 
 class Lifecycle(Hooks):
@@ -88,6 +80,12 @@ class Lifecycle(Hooks):
         """Cancel its task: no further message is handled, `on_failure` is called with the CancelledError."""
         if self._task is not None:
             self._task.cancel()
+
+    async def join(self) -> None:
+        """Until it has ended and whoever watches has been told. Does not end it; whoever calls bounds it."""
+        if self._task is not None:
+            await asyncio.wait([self._task])
+            await asyncio.sleep(0)  # the callbacks of a task run in the turn after its end
 
     # ------------------------------------------------------------------ Pykka's hooks for new actor types
 
@@ -183,10 +181,12 @@ class Lifecycle(Hooks):
     def _answer_exception(self, reply: AsyncioFuture[Any] | None, exc: BaseException) -> None:
         """To the asker if there is one; raise it again if there is none, or if it is the actor's own end."""
         cancelled = isinstance(exc, asyncio.CancelledError)
-        of_its_own = cancelled and self._task is not None and self._task.cancelling() > 0
-        if reply is not None and (of_its_own or not isinstance(exc, Exception | asyncio.CancelledError)):
+        # A cancellation is of the actor's own task, or of something that its handler awaited.
+        killed = cancelled and self._task is not None and self._task.cancelling() > 0
+        fatal = killed or not isinstance(exc, Exception | asyncio.CancelledError)
+        if fatal and reply is not None:
             self._answer_lost(reply)
-        if reply is None or of_its_own or not isinstance(exc, Exception | asyncio.CancelledError):
+        if fatal or reply is None:
             raise exc
         if not reply.done():
             reply.fail(exc)
@@ -293,7 +293,3 @@ class Lifecycle(Hooks):
 
     def _lost(self, exc: BaseException, what: str) -> None:
         report_lost(self._loop, exc, actor=self.name, what=what)
-
-    def _handle_failure(self, *exc_info: Any) -> None:
-        """Pykka calls this only from its own loop, which is not run here."""
-        raise AssertionError(exc_info)
