@@ -11,6 +11,7 @@ import hmac
 import re
 import time
 from collections import Counter
+from typing import cast
 from urllib.parse import urlsplit
 
 from dispatcher.providers.simulator.profile import Reports
@@ -138,11 +139,9 @@ class _Stream(asyncio.Protocol):
         self._transport: asyncio.BaseTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        if not isinstance(transport, asyncio.Transport):
-            msg = f"{transport!r} is no stream"
-            raise TypeError(msg)
+        # uvloop's transports are none of asyncio's classes.
         self._transport = transport
-        self._owner.opened(transport)
+        self._owner.opened(cast("asyncio.Transport", transport))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._owner.lost(self._transport)
@@ -199,6 +198,9 @@ class Connection:
                 await asyncio.get_running_loop().create_connection(lambda: _Stream(self), target.host, target.port)
         except OSError as error:  # TimeoutError is one
             self._answered(type(error).__name__, again=True)
+            return
+        if self._transport is None:
+            self._answered("closed at once", again=True)
             return
         self._send()
 

@@ -5,6 +5,7 @@ For a low-level aiohttp server (no routing, no middleware), since a request of 5
 
 import asyncio
 import random
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -34,7 +35,6 @@ class _Sms(msgspec.Struct, gc=False):
 class _Message(msgspec.Struct, gc=False):
     destination: str
     sms: _Sms
-    trafficAccountId: str = ""
 
 
 class _Bulk(msgspec.Struct, gc=False):
@@ -51,6 +51,16 @@ def _single_of(body: bytes) -> Sequence[_Message]:
 
 def _bulk_of(body: bytes) -> Sequence[_Message]:
     return _bulk.decode(body).messages
+
+
+# The account is said in each message and is the same in all; the first one tells it.
+_account_in = re.compile(rb'"trafficAccountId"\s*:\s*"([ -!#-\[\]-~]*)"').search
+_HEAD_BYTES = 16_384
+
+
+def _account(head: bytes) -> str:
+    match = _account_in(head)
+    return match[1].decode() if match else ""
 
 
 class Simulator:
@@ -141,7 +151,7 @@ class Simulator:
             return await vanish(request, fault)
         if fault.kind == "take_then_status":
             return self._count(failure(fault.status, fault.message, fault.retry_after))
-        account = messages[0].trafficAccountId if messages else ""
+        account = _account(body[:_HEAD_BYTES])
         return await self._answer(request, fault, Entries(ids, rejected, account, number, decode is _single_of))
 
     def _refusal(self, request: web.BaseRequest, fault: Fault) -> web.Response | None:
