@@ -26,7 +26,7 @@ _VALKEY_READY_S = 20.0
 @pytest.fixture
 def state_dir() -> Iterator[Path]:
     """An empty folder for a daemon's state, short and open enough for PostgreSQL's user and its socket."""
-    with pg.temporary_state_dir() as folder:
+    with pg.temporary_state_dir(pg.quickest_place()) as folder:
         yield folder / "state"
 
 
@@ -59,15 +59,25 @@ async def db(database_url: str) -> AsyncIterator[Database]:
     await database.close()
 
 
+@pytest.fixture(scope="session")
+def seed_cluster() -> Iterator[Path]:
+    """A cluster with an empty database, to be copied."""
+    with pg.seed_cluster() as cluster:
+        yield cluster
+
+
 @pytest.fixture
-async def fresh_pg(state_dir: Path) -> AsyncIterator[FreshPg]:
-    """Make servers that a test may stop or kill: `server, dsn = await fresh_pg(settings={...})`.
+async def fresh_pg(state_dir: Path, seed_cluster: Path) -> AsyncIterator[FreshPg]:
+    """Make servers that a test may stop or kill: `server, dsn = await fresh_pg(settings={...})`, with an empty database.
 
     Their settings are the product's (fsync on) unless the test says otherwise; they are stopped afterwards.
     """
     servers: list[EmbeddedPostgres] = []
 
-    async def make(folder: Path = state_dir, *, settings: Mapping[str, str] | None = None) -> tuple[EmbeddedPostgres, str]:
+    async def make(
+        folder: Path = state_dir, *, settings: Mapping[str, str] | None = None
+    ) -> tuple[EmbeddedPostgres, str]:
+        pg.copy_cluster(seed_cluster, folder)
         server = EmbeddedPostgres(folder, settings=settings)
         dsn = await server.start()
         servers.append(server)

@@ -132,12 +132,15 @@ async def retry_away(
         if on_away is not None and isinstance(error, DatabaseAway):
             on_away(error)
 
+    async def once() -> T:
+        return await call()
+
     retrying = tenacity.AsyncRetrying(
         sleep=asyncio.sleep,
         retry=tenacity.retry_if_exception(repeatable),
-        wait=tenacity.wait_exponential_jitter(initial=0.05, max=wait_max_s, jitter=0.05),
+        wait=tenacity.wait_exponential_jitter(multiplier=0.05, max=wait_max_s, jitter=0.05),
         stop=tenacity.stop_never if give_up_s is None else tenacity.stop_after_delay(give_up_s),
         before_sleep=note,
         reraise=True,
     )
-    return await retrying(call)
+    return await retrying(once)

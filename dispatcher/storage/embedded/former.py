@@ -66,8 +66,8 @@ def serves(pid: int, data: Path) -> bool:
         return False
 
 
-async def gone(data: Path, *, timeout_s: float) -> None:
-    """Return when no server of an earlier run uses `data`; end it if it does not end by itself.
+async def gone(data: Path, *, timeout_s: float, patience_s: float = _PATIENCE_S) -> None:
+    """Return when no server of an earlier run uses `data`; end it if it does not end by itself within `patience_s`.
 
     The caller holds the state directory's lock, so a server that is still there has lost its daemon. Raises EmbeddedError when
     it is there after `timeout_s`.
@@ -85,7 +85,7 @@ async def gone(data: Path, *, timeout_s: float) -> None:
                 f"PostgreSQL of an earlier run (process {former.pid}) still uses {data} after {timeout_s:g} s",
                 f"End it (kill -INT {former.pid}), then start again",
             )
-        if alive and waited >= _PATIENCE_S and not told:
+        if alive and waited >= patience_s and not told:
             log.warning("embedded.former_told_to_end", pid=former.pid)
             os.kill(former.pid, signal.SIGINT)
             told = True
