@@ -92,7 +92,7 @@ class ParsedReports(msgspec.Struct, frozen=True, gc=False):
     A Struct, since there is one for every request of a webhook: it is made five times quicker than a dataclass.
     """
 
-    reports: Sequence[Report]
+    reports: list[Report]
     bad: int = 0
 
 

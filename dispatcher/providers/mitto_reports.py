@@ -62,7 +62,7 @@ def parse_reports(body: bytes) -> ParsedReports | BadBody:
         if body[:1] == b"{":
             usual = _usual.decode(body)
             report = _from_usual(usual)
-            return ParsedReports((report,)) if report is not None else _long_way(body)
+            return ParsedReports([report]) if report is not None else _long_way(body)
         if body[:1] == b"[":
             reports = [_from_usual(usual) for usual in _usual_array.decode(body)]
             return ParsedReports(reports) if None not in reports else _long_way(body)  # type: ignore[arg-type]
