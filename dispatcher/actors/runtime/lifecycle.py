@@ -76,6 +76,10 @@ class Lifecycle(Hooks):
         self._start_actor_loop()
         return self.actor_ref
 
+    def stop(self) -> None:
+        """Send itself a Stop, without a reply. Does nothing when it has ended."""
+        self.actor_inbox.offer(Envelope(Stop()))
+
     def kill(self) -> None:
         """Cancel its task: no further message is handled, `on_failure` is called with the CancelledError."""
         if self._task is not None:

@@ -7,7 +7,7 @@ from functools import partial
 
 import structlog
 
-from dispatcher.actors.runtime import Address, AsyncioActor, Death, Observer, Ping, ReplyLost, Stop
+from dispatcher.actors.runtime import Address, AsyncioActor, Death, Observer, Ping, ReplyLost
 from dispatcher.actors.runtime.children import CHILDREN_TIMEOUT_S
 from dispatcher.actors.supervision.info import ActorInfo, StartFailed, State, Unkillable
 
@@ -70,11 +70,12 @@ class Child:
                 await ref.ask(Ping(), block=False)
         except TimeoutError:
             await self.kill()
-            raise StartFailed(self.name, TimeoutError(f"no answer to a ping within {timeout_s:g} s")) from None
+            late = TimeoutError(f"no answer to a ping within {timeout_s:g} s")
+            raise StartFailed(self.name, late) from late
         except ReplyLost:
             await self._wait_dead(actor)
         if self.death is not None:
-            raise StartFailed(self.name, self.death.cause)
+            raise StartFailed(self.name, self.death.cause) from self.death.cause
         self.started_at_s = asyncio.get_running_loop().time()
         self.restarts += 1 if self.lives else 0
         self.lives += 1
@@ -88,7 +89,7 @@ class Child:
         actor = self.actor
         if actor is None or self.death is not None:
             return
-        actor.actor_ref.ask(Stop(), block=False)
+        actor.stop()
         timeout_s = max(self.spec.stop_timeout_s, actor.stop_bound_s())
         try:
             async with asyncio.timeout(timeout_s):

@@ -38,7 +38,7 @@ class StartFailed(Exception):
     def __init__(self, name: str, cause: BaseException | None) -> None:
         super().__init__(f"{name} did not start: {cause!r}")
         self.name = name
-        self.__cause__ = cause
+        self.cause = cause
 
 
 class TooManyDeaths(Exception):

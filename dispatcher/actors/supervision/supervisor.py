@@ -150,7 +150,7 @@ class Supervisor(AsyncioActor):
         try:
             await child.start(self.observer)
         except StartFailed as error:
-            self._note_death(child, error.__cause__)
+            self._note_death(child, error.cause)
             return
         log.info("actor.started", actor=child.name, supervisor=self.name, restarts=child.restarts)
         if child.restarts:

@@ -26,7 +26,7 @@ class Tree:
             await self._root.start(self._observer)
         except StartFailed as error:
             self._root.state = "failed"
-            self._fail(error.__cause__ if error.__cause__ is not None else error)
+            self._fail(error.cause if error.cause is not None else error)
             raise
 
     async def stop(self) -> None:

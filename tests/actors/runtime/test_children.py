@@ -36,6 +36,13 @@ class Parent(AsyncioActor):
             self.heard.append(message)
             self.hears.set()
 
+    async def hear(self, count: int) -> None:
+        """Wait until it has heard so many messages more."""
+        async with asyncio.timeout(5):
+            for _ in range(count):
+                self.hears.clear()
+                await self.hears.wait()
+
     async def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
         self.failures.append(exception_value)
 
@@ -195,15 +202,15 @@ async def test_every_tells_itself_again_and_again() -> None:
     """Until the ticker is cancelled, or the actor ends."""
     parent = Parent()
     ticker = parent.every(0.001, "tick")
-    for _ in range(3):
-        parent.hears.clear()
-        async with asyncio.timeout(5):
-            await parent.hears.wait()
+    await parent.hear(3)
     ticker.cancel()
-    heard = len(parent.heard)
-    await parent.address.ask("last")
-    assert parent.heard[heard:] == ["last"]
+    await parent.address.ask("cancelled")  # one may have been in the inbox
+    parent.heard.clear()
+    parent.every(0.001, "tock")
+    await parent.hear(3)
+    assert parent.heard == ["tock"] * len(parent.heard)
     await parent.actor_ref.ask(Stop(), block=False)
+    assert parent.deaths == [Death("parent", None)]
 
 
 async def test_every_skips_while_the_former_one_waits() -> None:
@@ -222,13 +229,8 @@ async def test_every_skips_while_the_former_one_waits() -> None:
     slow.address.tell("slow")
     await slow.hears.wait()
     beats = [slow.every(0.001, "tick"), slow.every(0.001, "tock")]
-    count = 0
     counter = parent.every(0.001, "beat")
-    while count < 5:
-        parent.hears.clear()
-        async with asyncio.timeout(5):
-            await parent.hears.wait()
-        count += 1
+    await parent.hear(5)
     depth = len(slow.actor_inbox)
     for beat in [*beats, counter]:
         beat.cancel()
