@@ -114,6 +114,28 @@ def test_the_turn_is_kept_while_the_credit_lasts() -> None:
     assert order == [1, 1, 2, 1, 1, 2]
 
 
+def picks(state: DrrState, heads: dict[int, int], quantum: int, times: int) -> tuple[list[int | None], DrrState]:
+    order = []
+    for _ in range(times):
+        tenant, state = pick(state, heads, quantum)
+        order.append(tenant)
+    return order, state
+
+
+def test_when_the_one_who_has_the_turn_leaves_the_next_has_it() -> None:
+    """The next in the ring has a visit of its own, with its quantum; nobody is skipped and nobody starts again."""
+    _, state = picks(DrrState(), {1: 8, 2: 8, 3: 8}, 8, 2)
+
+    assert picks(state, {1: 8, 3: 8}, 8, 3)[0] == [3, 1, 3]
+
+
+def test_one_who_comes_stands_at_the_end_of_the_turn() -> None:
+    """Whoever was there is visited first, whatever number the newcomer has."""
+    _, state = picks(DrrState(), {1: 8, 2: 8}, 8, 1)
+
+    assert picks(state, {0: 8, 1: 8, 2: 8, 3: 8}, 8, 5)[0] == [2, 0, 3, 1, 2]
+
+
 @pytest.mark.parametrize(("heads", "quantum"), [({1: 1}, 0), ({1: 0}, 1), ({1: -3}, 1)])
 def test_less_than_a_segment_is_refused(heads: dict[int, int], quantum: int) -> None:
     """A batch without segments would be served for ever, and a quantum of none never."""

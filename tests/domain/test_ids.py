@@ -71,4 +71,6 @@ def test_numbers_out_of_range_make_no_id(number: int) -> None:
 
 def test_the_prefixes_are_the_contracts() -> None:
     """They are printed in customers' systems and never change."""
-    assert [kind.value for kind in Kind] == ["ten_", "usr_", "key_", "con_", "cmp_", "imp_", "lst_", "tpl_"]
+    kinds_of_thing = ("ten_", "usr_", "key_", "con_", "cmp_", "bat_", "jrn_", "imp_", "lst_", "tpl_")
+    assert kinds_of_thing == tuple(kind.value for kind in Kind)
+    assert "msg_" not in kinds_of_thing

@@ -124,6 +124,7 @@ def test_greek_capitals_are_gsm_where_the_alphabet_has_them() -> None:
 
 
 @given(gsm_text | mixed_text, st.integers(0, 50), st.integers(0, 20))
+@example("a" * 152 + "€" + "a" * 152, 0, 0)
 def test_the_upper_bound_is_never_under(text: str, more_units: int, more_pairs: int) -> None:
     """`segments_at_most` of this many units and pairs, or more, is at least the exact count."""
     counted = count(text)
