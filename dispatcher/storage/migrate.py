@@ -5,7 +5,7 @@ CONCURRENTLY) runs statement by statement; there a statement ends at a `;` that 
 the statements before it done, each must be one that may run again (IF NOT EXISTS).
 
 Each file must be safe while the previous release still runs, so a database that is newer than the code is allowed to
-run with (`status` says so, the daemon warns: a release can be taken back), but `migrate` refuses it.
+run with (a release can be taken back: the daemon passes `allow_newer`, which warns), but the command `migrate` refuses it.
 """
 
 import asyncio
@@ -126,20 +126,22 @@ async def migrate(
     target: Any,
     *,
     migrations: Sequence[Migration] | None = None,
+    allow_newer: bool = False,
     lock_wait_s: float = 60.0,
     lock_timeout_s: float = 10.0,
 ) -> list[Applied]:
     """Apply what the database lacks; `target` is a DSN, or an asyncpg connection that is in no transaction.
 
     Only one runs at a time: another waits up to `lock_wait_s`, and then finds nothing to do. A statement that waits longer
-    than `lock_timeout_s` for a table's lock fails, rather than making all traffic queue behind it.
+    than `lock_timeout_s` for a table's lock fails, rather than making all traffic queue behind it. A database that is newer than
+    this release is left as it is with `allow_newer`, and refused without.
     Raises MigrationFailed, SchemaNewer, MigrationError (changed file, lock not free), DatabaseAway.
     """
     known = load() if migrations is None else tuple(migrations)
     async with _connected(target) as connection:
         try:
             async with _locked(connection, lock_wait_s):
-                return await _apply(connection, known, lock_timeout_s)
+                return await _apply(connection, known, lock_timeout_s, allow_newer=allow_newer)
         except Exception as error:
             if is_away(error) and not isinstance(error, DatabaseAway):
                 raise DatabaseAway(f"the connection was lost while migrating: {error}") from error
@@ -172,13 +174,16 @@ async def pending(connection: Any, migrations: Sequence[Migration] | None = None
     return list((await status(connection, migrations)).pending)
 
 
-async def _apply(connection: Any, known: Sequence[Migration], lock_timeout_s: float) -> list[Applied]:
+async def _apply(
+    connection: Any, known: Sequence[Migration], lock_timeout_s: float, *, allow_newer: bool
+) -> list[Applied]:
     found = await status(connection, known)
     if found.newer:
         last = known[-1].version if known else 0
-        raise SchemaNewer(
-            f"the database is at {max(found.newer):04d}, this release knows up to {last:04d}: use a newer release"
-        )
+        reason = f"the database is at {max(found.newer):04d}, this release knows up to {last:04d}"
+        if not allow_newer:
+            raise SchemaNewer(f"{reason}: use a newer release")
+        log.warning("schema.newer", reason=reason)
     if not found.pending:
         return []
     await connection.execute(_TABLE)

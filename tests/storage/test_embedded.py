@@ -92,8 +92,9 @@ async def test_started_by_root_the_server_is_somebody_unprivileged(fresh_pg: Fre
     assert users == pwd.getpwall()
 
 
-async def test_settings_overlay_ours_and_the_operator_overlays_both(state_dir: Path) -> None:
+async def test_settings_overlay_ours_and_the_operator_overlays_both(state_dir: Path, seed_cluster: Path) -> None:
     """ALTER SYSTEM survives a start; what decides who can connect is not to be set."""
+    pg.copy_cluster(seed_cluster, state_dir)
     server = EmbeddedPostgres(state_dir, settings={"work_mem": "7MB", "maintenance_work_mem": "70MB"})
     dsn = await server.start()
     await ask(dsn, "ALTER SYSTEM SET work_mem = '9MB'")
@@ -120,8 +121,9 @@ async def test_command_beside_the_daemon_uses_the_running_server(fresh_pg: Fresh
     assert psutil.pid_exists(server.pid)
 
 
-async def test_command_without_a_daemon_has_a_server_of_its_own(state_dir: Path) -> None:
+async def test_command_without_a_daemon_has_a_server_of_its_own(state_dir: Path, seed_cluster: Path) -> None:
     """A command starts the server for itself, and stops it when it has done."""
+    pg.copy_cluster(seed_cluster, state_dir)
     async with server_of(state_dir) as address:
         assert 1 == await ask(address, "SELECT 1")
         assert address == running(state_dir)
@@ -151,7 +153,7 @@ async def test_folder_of_the_socket_that_somebody_else_made_is_refused(state_dir
 
 
 async def test_server_comes_back_after_it_was_killed_and_the_pools_with_it(fresh_pg: FreshPg) -> None:
-    """kill -9 of PostgreSQL alone: it is started again, committed rows are there, open pools go on."""
+    """PostgreSQL alone is killed with -9: it is started again, committed rows are there, open pools go on."""
     server, dsn = await fresh_pg()
     db = await Database.open(dsn)
     try:
@@ -172,8 +174,9 @@ async def test_server_comes_back_after_it_was_killed_and_the_pools_with_it(fresh
         await db.close()
 
 
-async def test_server_that_dies_again_and_again_is_given_up(state_dir: Path) -> None:
+async def test_server_that_dies_again_and_again_is_given_up(state_dir: Path, seed_cluster: Path) -> None:
     """The restarts are bounded; then whoever waits is told why, and the database is away."""
+    pg.copy_cluster(seed_cluster, state_dir)
     server = EmbeddedPostgres(state_dir, settings=pg.FAST, allowed=Restarts(max=2, pause_min_s=0.05))
     dsn = await server.start()
     try:

@@ -68,7 +68,7 @@ def log_of(state_dir: Path) -> str:
 
 
 async def test_killed_daemon_takes_its_server_with_it(state_dir: Path, seed_cluster: Path) -> None:
-    """kill -9 of the daemon: PostgreSQL shuts down by itself, cleanly."""
+    """The daemon is killed with -9: PostgreSQL shuts down by itself, cleanly."""
     pg.copy_cluster(seed_cluster, state_dir)
     with holder(state_dir) as held:
         held.process.kill()
@@ -88,7 +88,7 @@ async def test_daemon_may_be_started_again_right_after_it_was_killed(state_dir: 
 
 
 async def test_daemon_and_server_killed_together_recover(state_dir: Path, seed_cluster: Path) -> None:
-    """kill -9 of both at once: the next start recovers from the log, whatever files and zombies are there."""
+    """Both are killed with -9 at once: the next start recovers from the log, whatever files and zombies are there."""
     pg.copy_cluster(seed_cluster, state_dir)
     with holder(state_dir) as held:
         os.kill(held.server_pid, signal.SIGKILL)

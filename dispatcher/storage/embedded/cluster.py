@@ -64,6 +64,7 @@ async def create(data: Path, binaries: Binaries, account: Account, log: Path, *,
     if status != 0:
         raise from_log(f"initdb failed ({status})", log, initdb.log_offset)
     fresh.rename(data)
+    _sync_folder(data.parent)
 
 
 def configure(data: Path, account: Account, settings: Mapping[str, str]) -> None:
@@ -140,6 +141,15 @@ def _empty_folder_beside(data: Path, account: Account) -> Path:
             f"cannot make {folder}: {error.strerror}", "Make the state directory writable, with 60 MB free"
         ) from error
     return folder
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a renaming in it last: a loss of power must not bring back the name under which a cluster does not count."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _chown_tree(data: Path, account: Account) -> None:

@@ -12,16 +12,16 @@ _POLL_S = 0.05
 
 
 def make(path: Path) -> Path:
-    """Make the directory and answer its real path.
+    """Make the directory and answer its real path; one that exists keeps its permissions. Raises EmbeddedError.
 
-    Folders made here may be entered by others (0711, nothing to list), as PostgreSQL may run as another user; one that exists keeps its
-    permissions. Raises EmbeddedError.
+    Made by root, others may pass through it (0711, nothing to list), as PostgreSQL then runs as another user.
     """
+    mode = 0o711 if os.geteuid() == 0 else 0o700
     try:
         missing = [folder for folder in (path, *path.parents) if not folder.exists()]
         for folder in reversed(missing):
             folder.mkdir(exist_ok=True)
-            folder.chmod(0o711)
+            folder.chmod(mode)
         return path.resolve(strict=True)
     except OSError as error:
         raise EmbeddedError(
