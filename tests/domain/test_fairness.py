@@ -17,7 +17,7 @@ def heads_of(waiting: dict[int, list[int]]) -> dict[int, int]:
     return {tenant: batches[0] for tenant, batches in waiting.items() if batches}
 
 
-@given(st.lists(st.lists(sizes, min_size=60, max_size=60), min_size=1, max_size=5), quanta)
+@given(st.lists(st.lists(sizes, min_size=25, max_size=25), min_size=1, max_size=5), quanta)
 def test_those_who_wait_all_the_while_share_evenly(backlog: list[list[int]], quantum: int) -> None:
     """At every moment two of them differ by no more than the quantum plus the largest batch."""
     waiting = {tenant: list(batches) for tenant, batches in enumerate(backlog)}
@@ -32,7 +32,7 @@ def test_those_who_wait_all_the_while_share_evenly(backlog: list[list[int]], qua
         assert max(served.values()) - min(served.values()) <= quantum + largest
 
 
-@given(st.lists(st.lists(sizes, min_size=60, max_size=60), min_size=1, max_size=5), quanta)
+@given(st.lists(st.lists(sizes, min_size=25, max_size=25), min_size=1, max_size=5), quanta)
 def test_after_whole_turns_they_are_within_one_batch(backlog: list[list[int]], quantum: int) -> None:
     """Whenever the first tenant's visit begins, all have been visited equally often, and differ by less than a batch."""
     waiting = {tenant: list(batches) for tenant, batches in enumerate(backlog)}
