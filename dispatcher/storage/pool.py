@@ -81,7 +81,12 @@ class Database:
             sizes: dict[PoolName, int] = {"main": size_max, "dlr": dlr_size_max}
             for name, size in sizes.items():
                 pools[name] = await asyncpg.create_pool(
-                    **connect, min_size=0, init_size=1, max_size=size, server_settings=session | _PLANNER[name]
+                    **connect,
+                    min_size=0,
+                    init_size=1,
+                    max_size=size,
+                    server_settings=session | _PLANNER[name],
+                    reset=_nothing,
                 )
         except Exception as error:
             for pool in pools.values():
@@ -196,6 +201,11 @@ class Database:
             if not is_away_in_use(error, connection):
                 raise
             log.info("database.connection_dropped", pool=pool, reason=_words(error))
+
+
+async def _nothing(_connection: Any) -> None:
+    """Reset nothing when a connection comes back: there is no session state (SET LOCAL only), and a transaction has ended
+    with its block. asyncpg's own reset is a round trip for each use."""
 
 
 async def _roll_back(transaction: Any) -> None:
