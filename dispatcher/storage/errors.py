@@ -42,7 +42,7 @@ _DISK_FULL_SQLSTATE = "53100"
 _UNIQUE_SQLSTATE = "23505"
 
 
-class DatabaseAway(Exception):  # noqa: N818 - the name says a state of the world, not a mistake
+class DatabaseAway(Exception):
     """The database cannot be reached, or the connection was lost; `__cause__` has what was seen.
 
     `commit_uncertain`: the connection was lost between sending COMMIT and its answer, so the transaction may have been

@@ -48,11 +48,11 @@ class MigrationError(Exception):
     """The schema cannot be brought forward; the text says which file, and what to do."""
 
 
-class SchemaNewer(MigrationError):  # noqa: N818 - the name says a state, not a mistake
+class SchemaNewer(MigrationError):
     """The database has migrations that this release does not know."""
 
 
-class MigrationFailed(MigrationError):  # noqa: N818 - named after what happened
+class MigrationFailed(MigrationError):
     """A statement of a file failed; its transaction was rolled back. `__cause__` has the server's error."""
 
     def __init__(self, migration: "Migration", line: int, reason: str) -> None:

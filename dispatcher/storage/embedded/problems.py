@@ -17,7 +17,7 @@ class EmbeddedError(Exception):
         self.remedy = remedy
 
 
-class StateDirInUse(EmbeddedError):  # noqa: N818 - the name says a state, not a mistake
+class StateDirInUse(EmbeddedError):
     """Another process has the state directory; `pid` is its, 0 if it could not be read."""
 
     def __init__(self, state_dir: Path, pid: int) -> None:
