@@ -111,6 +111,7 @@ def _taken_untyped(body: bytes, asked: int) -> Taken | Unknown:
 
 
 def entry_error(*values: Any) -> str | None:
+    """The first of these that says something, as text for people; None when none does."""
     return next((text for value in values if (text := reason_text(value))), None)
 
 

@@ -68,8 +68,8 @@ class SlicedBody(aiohttp.Payload):
         """Write all of it."""
         await self.write_with_length(writer, None)
 
-    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
-        """Write all of it; `content_length` can only be its size."""
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:  # noqa: ARG002
+        """Write all of it: `content_length`, aiohttp's, can only be its size."""
         data = memoryview(self._value)
         last = max(0, (len(data) - 1) // _SLICE_BYTES * _SLICE_BYTES)
         for at in range(0, last, _SLICE_BYTES):

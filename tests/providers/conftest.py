@@ -1,12 +1,13 @@
 """What the tests of providers share: a Mitto account that talks to whatever address a test gives."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
 from dispatcher.providers.base import Provider, ProviderSettings
 from dispatcher.providers.factory import create
+from tests.providers.sim import RunningSimulator, SharedSimulator, shared_simulator
 
 OpenMitto = Callable[..., Awaitable[Provider]]
 
@@ -31,3 +32,17 @@ async def mitto() -> AsyncIterator[OpenMitto]:
     yield make
     for provider in opened:
         await provider.close()
+
+
+@pytest.fixture(scope="session")
+def simulator_process() -> Iterator[SharedSimulator]:
+    """One simulator for all tests that can share it."""
+    with shared_simulator() as shared:
+        yield shared
+
+
+@pytest.fixture
+async def sim(simulator_process: SharedSimulator) -> AsyncIterator[RunningSimulator]:
+    """It, with nothing taken yet, no fault and no reports."""
+    async with simulator_process.fresh() as simulator:
+        yield simulator

@@ -43,10 +43,10 @@ class RunningSimulator:
         async with self._session.post(f"{self.base_url}/_sim/profile", json=dict(profile)) as answer:
             assert answer.status == 200, await answer.text()
 
-    async def reset(self) -> None:
-        """Forget everything it took."""
-        async with self._session.post(f"{self.base_url}/_sim/reset") as answer:
-            assert answer.status == 200
+    async def reset(self, **change: Any) -> None:
+        """Forget everything it took; `profile`, `dlr_url`, `dlr_secret` and `seed` stay if they are not given."""
+        async with self._session.post(f"{self.base_url}/_sim/reset", json=change) as answer:
+            assert answer.status == 200, await answer.text()
 
     async def reports_done(self, timeout_s: float = 20.0) -> dict[str, Any]:
         """Its numbers once no report is pending. TimeoutError when that does not come."""
@@ -68,8 +68,7 @@ class SharedSimulator:
         """It, with the default profile and nothing taken."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
             simulator = RunningSimulator(self.base_url, session, self.pid)
-            await simulator.set_profile({})
-            await simulator.reset()
+            await simulator.reset(profile={}, dlr_url=None, dlr_secret="", seed=1)
             yield simulator
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import hmac
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -13,23 +12,9 @@ from dispatcher.providers.base import Found, LookupFailed, NotFound, ProviderSet
 from dispatcher.providers.factory import create
 from dispatcher.providers.wire import retry_after_s
 from tests.providers.conftest import OpenMitto
-from tests.providers.sim import RunningSimulator, SharedSimulator, shared_simulator
+from tests.providers.sim import RunningSimulator
 
 DATE = "Tue, 24 Nov 2026 12:00:00 GMT"
-
-
-@pytest.fixture(scope="module")
-def process() -> Any:
-    """One simulator for all tests of this file."""
-    with shared_simulator() as shared:
-        yield shared
-
-
-@pytest.fixture
-async def sim(process: SharedSimulator) -> AsyncIterator[RunningSimulator]:
-    """It, with nothing taken yet and no fault."""
-    async with process.fresh() as simulator:
-        yield simulator
 
 
 async def test_a_look_up_shows_the_very_text_that_was_sent(sim: RunningSimulator, mitto: OpenMitto) -> None:

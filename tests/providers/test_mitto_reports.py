@@ -5,7 +5,7 @@ from itertools import product
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dispatcher.domain.lattice import MessageState, Report
@@ -162,6 +162,7 @@ def test_an_empty_array_is_a_body_of_no_reports() -> None:
     assert _parsed([]) == ParsedReports([])
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.binary(max_size=200)
     | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps).map(str.encode)
@@ -172,6 +173,7 @@ def test_nothing_that_is_posted_raises(body: bytes) -> None:
     assert isinstance(parse_inbound(body), Inbound | BadBody)
 
 
+@settings(max_examples=60, deadline=None)
 @given(
     st.fixed_dictionaries(
         {

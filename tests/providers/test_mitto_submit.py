@@ -2,31 +2,16 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
 from dispatcher.providers.base import NotTaken, Refused, Taken, Unknown
 from tests.providers.conftest import OpenMitto
-from tests.providers.sim import RunningSimulator, SharedSimulator, shared_simulator
+from tests.providers.sim import RunningSimulator
 
 PHONES = [306900000001, 306900000002, 306900000003]
 TEXTS = ["Καλημέρα\n10 < 20 & 30", "two", "three"]
-
-
-@pytest.fixture(scope="module")
-def process() -> Any:
-    """One simulator for all tests of this file."""
-    with shared_simulator() as shared:
-        yield shared
-
-
-@pytest.fixture
-async def sim(process: SharedSimulator) -> AsyncIterator[RunningSimulator]:
-    """It, with nothing taken yet and no fault."""
-    async with process.fresh() as simulator:
-        yield simulator
 
 
 def script(kind: str, **more: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from dispatcher.providers.base import ParsedReports, Provider, Taken
 from dispatcher.providers.simulator import profile as profiles
 from dispatcher.providers.simulator.profile import Profile
 from tests.providers.conftest import OpenMitto
-from tests.providers.sim import running_simulator
+from tests.providers.sim import RunningSimulator, running_simulator
 
 SECRET = "s3cret"
 _DEADLINE_S = 20.0
@@ -77,29 +77,33 @@ async def _send(provider: Provider, count: int) -> list[str]:
     return [str(id_) for id_ in taken.ids if id_ is not None]
 
 
-async def test_each_message_has_one_signed_report_by_default(webhook: Webhook, mitto: OpenMitto) -> None:
+async def test_each_message_has_one_signed_report_by_default(
+    sim: RunningSimulator, webhook: Webhook, mitto: OpenMitto
+) -> None:
     """And the adapter that reads them finds every id delivered."""
-    async with running_simulator({}, webhook.url, SECRET) as sim:
-        provider = await mitto(sim.base_url)
-        ids = await _send(provider, 100)
-        stats = await sim.reports_done()
+    await sim.reset(profile={}, dlr_url=webhook.url, dlr_secret=SECRET)
+    provider = await mitto(sim.base_url)
+    ids = await _send(provider, 100)
+    stats = await sim.reports_done()
     reports = webhook.reports(provider)
     assert Counter(report.provider_id for report in reports) == Counter(ids)
     assert {report.state for report in reports} == {MessageState.DELIVERED}
     assert (stats["reports"]["sent"], stats["reports"]["failed"], stats["taken"]) == (100, 0, 100)
 
 
-async def test_shares_of_every_end_are_as_asked_and_the_same_for_a_seed(webhook: Webhook, mitto: OpenMitto) -> None:
+async def test_shares_of_every_end_are_as_asked_and_the_same_for_a_seed(
+    sim: RunningSimulator, webhook: Webhook, mitto: OpenMitto
+) -> None:
     """Failed, expired, unknown words and lost reports are drawn from the seed."""
     shares = {"failed": 0.2, "expired": 0.1, "unknown": 0.1, "lost": 0.25, "delay_ms": [0, 20], "batch": 50}
     runs: list[dict[str, Any]] = []
     for _ in range(2):
         webhook.bodies.clear()
         webhook.headers.clear()
-        async with running_simulator({"reports": shares, "rejects": 0.1}, webhook.url, SECRET, seed=7) as sim:
-            provider = await mitto(sim.base_url)
-            ids = await _send(provider, 1000)
-            stats = await sim.reports_done()
+        await sim.reset(profile={"reports": shares, "rejects": 0.1}, dlr_url=webhook.url, dlr_secret=SECRET, seed=7)
+        provider = await mitto(sim.base_url)
+        ids = await _send(provider, 1000)
+        stats = await sim.reports_done()
         words = {report.provider_id: report.word for report in webhook.reports(provider)}
         runs.append(
             {"words": [words.get(id_) for id_ in ids], "lost": stats["reports"]["lost"], "rejected": stats["rejected"]}
@@ -111,24 +115,28 @@ async def test_shares_of_every_end_are_as_asked_and_the_same_for_a_seed(webhook:
     assert all(counts[word] > 20 for word in ("Delivered", "Failure", "EXPIRED", "TELEPORTED"))
 
 
-async def test_reports_are_repeated_and_come_out_of_order_when_asked(webhook: Webhook, mitto: OpenMitto) -> None:
+async def test_reports_are_repeated_and_come_out_of_order_when_asked(
+    sim: RunningSimulator, webhook: Webhook, mitto: OpenMitto
+) -> None:
     """Each three times, and the "Sent" only after the final word."""
     profile = {"reports": {"sent_first": True, "out_of_order": True, "repeat": 3, "connections": 1}}
-    async with running_simulator(profile, webhook.url, SECRET) as sim:
-        provider = await mitto(sim.base_url)
-        (id_,) = await _send(provider, 1)
-        await sim.reports_done()
+    await sim.reset(profile=profile, dlr_url=webhook.url, dlr_secret=SECRET)
+    provider = await mitto(sim.base_url)
+    (id_,) = await _send(provider, 1)
+    await sim.reports_done()
     assert [(r.provider_id, r.word) for r in webhook.reports(provider)] == [(id_, "Delivered")] * 3 + [
         (id_, "Sent")
     ] * 3
 
 
-async def test_sent_comes_before_the_final_word_otherwise(webhook: Webhook, mitto: OpenMitto) -> None:
+async def test_sent_comes_before_the_final_word_otherwise(
+    sim: RunningSimulator, webhook: Webhook, mitto: OpenMitto
+) -> None:
     """And its time is not later."""
-    async with running_simulator({"reports": {"sent_first": True}}, webhook.url, SECRET) as sim:
-        provider = await mitto(sim.base_url)
-        await _send(provider, 1)
-        await sim.reports_done()
+    await sim.reset(profile={"reports": {"sent_first": True}}, dlr_url=webhook.url, dlr_secret=SECRET)
+    provider = await mitto(sim.base_url)
+    await _send(provider, 1)
+    await sim.reports_done()
     sent, final = webhook.reports(provider)
     assert (sent.word, final.word) == ("Sent", "Delivered")
     assert sent.at_epoch_s is not None
@@ -136,55 +144,61 @@ async def test_sent_comes_before_the_final_word_otherwise(webhook: Webhook, mitt
     assert sent.at_epoch_s <= final.at_epoch_s
 
 
-async def test_early_reports_are_there_before_the_request_is_answered(webhook: Webhook, mitto: OpenMitto) -> None:
+async def test_early_reports_are_there_before_the_request_is_answered(
+    sim: RunningSimulator, webhook: Webhook, mitto: OpenMitto
+) -> None:
     """D29: the daemon hears of an id that it does not know yet."""
-    async with running_simulator({"reports": {"early": True}}, webhook.url, SECRET) as sim:
-        provider = await mitto(sim.base_url)
-        ids = await _send(provider, 3)
-        already = len(webhook.bodies)
-        assert already == 3
-        assert {report.provider_id for report in webhook.reports(provider)} == set(ids)
+    await sim.reset(profile={"reports": {"early": True}}, dlr_url=webhook.url, dlr_secret=SECRET)
+    provider = await mitto(sim.base_url)
+    ids = await _send(provider, 3)
+    already = len(webhook.bodies)
+    assert already == 3
+    assert {report.provider_id for report in webhook.reports(provider)} == set(ids)
 
 
-async def test_reports_come_in_arrays_when_asked(webhook: Webhook, mitto: OpenMitto) -> None:
+async def test_reports_come_in_arrays_when_asked(sim: RunningSimulator, webhook: Webhook, mitto: OpenMitto) -> None:
     """Up to `batch` in one body."""
     profile = {"reports": {"batch": 40, "connections": 2, "spelling": "smpp"}}
-    async with running_simulator(profile, webhook.url, SECRET) as sim:
-        provider = await mitto(sim.base_url)
-        await _send(provider, 100)
-        await sim.reports_done()
+    await sim.reset(profile=profile, dlr_url=webhook.url, dlr_secret=SECRET)
+    provider = await mitto(sim.base_url)
+    await _send(provider, 100)
+    await sim.reports_done()
     assert sorted(len(json.loads(body)) for body in webhook.bodies) == [20, 40, 40]
     assert {report.state for report in webhook.reports(provider)} == {MessageState.DELIVERED}
 
 
-async def test_a_report_that_is_not_acknowledged_is_repeated(webhook: Webhook, mitto: OpenMitto) -> None:
+async def test_a_report_that_is_not_acknowledged_is_repeated(
+    sim: RunningSimulator, webhook: Webhook, mitto: OpenMitto
+) -> None:
     """5xx and 429 are tried again with backoff; another 4xx is given up, as providers do."""
     webhook.answers = [503, 429, 500, 200, 400]
     profile = {"reports": {"connections": 1, "backoff_ms": 5}}
-    async with running_simulator(profile, webhook.url, SECRET) as sim:
-        provider = await mitto(sim.base_url)
-        ids = await _send(provider, 3)
-        stats = (await sim.reports_done())["reports"]
+    await sim.reset(profile=profile, dlr_url=webhook.url, dlr_secret=SECRET)
+    provider = await mitto(sim.base_url)
+    ids = await _send(provider, 3)
+    stats = (await sim.reports_done())["reports"]
     assert [report.provider_id for report in webhook.reports(provider)] == [ids[0], ids[2]]
     assert (stats["sent"], stats["failed"], stats["retried"]) == (2, 1, 3)
     assert stats["statuses"] == {"503": 1, "429": 1, "500": 1, "400": 1}
 
 
-async def test_reports_wait_for_a_webhook_that_is_not_there_yet(mitto: OpenMitto, unused_tcp_port: int) -> None:
+async def test_reports_wait_for_a_webhook_that_is_not_there_yet(
+    sim: RunningSimulator, mitto: OpenMitto, unused_tcp_port: int
+) -> None:
     """A daemon that restarts loses none of them."""
     hook = Webhook()
     url = f"http://127.0.0.1:{unused_tcp_port}/dlr"
-    async with running_simulator({"reports": {"backoff_ms": 20, "delay_ms": 0}}, url, SECRET) as sim:
-        provider = await mitto(sim.base_url)
-        ids = await _send(provider, 20)
-        async with asyncio.timeout(_DEADLINE_S):
-            while not (await sim.stats())["reports"]["retried"]:
-                await asyncio.sleep(0.01)
-        runner = web.ServerRunner(web.Server(hook.handle))
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
-        stats = await sim.reports_done()
-        await runner.cleanup()
+    await sim.reset(profile={"reports": {"backoff_ms": 20, "delay_ms": 0}}, dlr_url=url, dlr_secret=SECRET)
+    provider = await mitto(sim.base_url)
+    ids = await _send(provider, 20)
+    async with asyncio.timeout(_DEADLINE_S):
+        while not (await sim.stats())["reports"]["retried"]:
+            await asyncio.sleep(0.01)
+    runner = web.ServerRunner(web.Server(hook.handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", unused_tcp_port).start()
+    stats = await sim.reports_done()
+    await runner.cleanup()
     assert {report.provider_id for report in hook.reports(provider)} == set(ids)
     assert stats["reports"]["failed"] == 0
 
@@ -193,30 +207,34 @@ async def test_reports_wait_for_a_webhook_that_is_not_there_yet(mitto: OpenMitto
     ("auth", "accepted"), [("signature", True), ("token", True), ("none", False), ("wrong", False)]
 )
 async def test_reports_prove_themselves_or_not_as_asked(
-    webhook: Webhook, mitto: OpenMitto, auth: str, accepted: bool
+    sim: RunningSimulator, webhook: Webhook, mitto: OpenMitto, auth: str, accepted: bool
 ) -> None:
     """Also the ways that the daemon must refuse."""
-    async with running_simulator({"reports": {"auth": auth}}, webhook.url, SECRET) as sim:
-        provider = await mitto(sim.base_url)
-        await _send(provider, 1)
-        await sim.reports_done()
+    await sim.reset(profile={"reports": {"auth": auth}}, dlr_url=webhook.url, dlr_secret=SECRET)
+    provider = await mitto(sim.base_url)
+    await _send(provider, 1)
+    await sim.reports_done()
     assert provider.verify(webhook.headers[0], webhook.bodies[0]) is accepted
 
 
-async def test_messages_above_the_rate_are_refused_and_the_most_in_a_second_is_known(mitto: OpenMitto) -> None:
+async def test_messages_above_the_rate_are_refused_and_the_most_in_a_second_is_known(
+    sim: RunningSimulator, mitto: OpenMitto
+) -> None:
     """429 with Retry-After 1, and nothing of the request is taken."""
-    async with running_simulator({"rate_per_s": 10}) as sim:
-        provider = await mitto(sim.base_url)
-        answers = [await provider.submit("Store", [306900000000 + i] * 4, ["x"] * 4) for i in range(3)]
-        stats = await sim.stats()
+    await sim.reset(profile={"rate_per_s": 10}, dlr_url=None, dlr_secret="")
+    provider = await mitto(sim.base_url)
+    answers = [await provider.submit("Store", [306900000000 + i] * 4, ["x"] * 4) for i in range(3)]
+    stats = await sim.stats()
     assert [type(answer).__name__ for answer in answers] == ["Taken", "Taken", "NotTaken"]
     assert (stats["taken"], stats["per_second_max"], stats["statuses"]) == (8, 8, {"200": 2, "429": 1})
     assert stats["duplicates"] == 6
 
 
-async def test_what_was_taken_is_read_in_pages_and_lines_and_can_be_forgotten(mitto: OpenMitto) -> None:
+async def test_what_was_taken_is_read_in_pages_and_lines_and_can_be_forgotten(
+    sim: RunningSimulator, mitto: OpenMitto
+) -> None:
     """In the order it was taken, whichever way."""
-    async with running_simulator() as sim, aiohttp.ClientSession() as session:
+    async with aiohttp.ClientSession() as session:
         provider = await mitto(sim.base_url)
         ids = await _send(provider, 7) + await _send(provider, 5)
         everything = await sim.received()

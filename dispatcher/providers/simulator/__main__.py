@@ -18,7 +18,6 @@ import uvloop
 from aiohttp import web
 
 from dispatcher.providers.simulator import profile as profiles
-from dispatcher.providers.simulator.poster import Target
 from dispatcher.providers.simulator.profile import Profile
 from dispatcher.providers.simulator.server import Simulator
 
@@ -32,14 +31,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options().parse_args(argv)
     try:
         profile = load(options.profile) if options.profile is not None else Profile()
-        target = Target(options.dlr_url, options.dlr_secret) if options.dlr_url else None
+        simulator = Simulator(profile, options.dlr_url, options.dlr_secret, options.seed)
     except (ValueError, OSError) as error:
         sys.stderr.write(f"simulate: {error}\n")
         return _EX_CONFIG
     logging.getLogger("aiohttp.access").disabled = True
     # What it keeps is never freed before the end: looking through it again and again would be most of its work.
     gc.set_threshold(100_000, 50, 1000)
-    uvloop.run(_serve(Simulator(profile, target, options.seed), options.host, options.port))
+    uvloop.run(_serve(simulator, options.host, options.port))
     return 0
 
 

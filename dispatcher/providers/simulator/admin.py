@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 from aiohttp import web
+from msgspec import UNSET, UnsetType
 
 from dispatcher.providers.simulator import profile as profiles
+from dispatcher.providers.simulator.profile import Profile
 from dispatcher.providers.simulator.replies import as_json, failure, read
 
 if TYPE_CHECKING:
@@ -46,10 +48,11 @@ async def _received(sim: "Simulator", request: web.BaseRequest) -> web.StreamRes
     return response
 
 
-async def _stats(sim: "Simulator", request: web.BaseRequest) -> web.StreamResponse:
+async def _stats(sim: "Simulator", _request: web.BaseRequest) -> web.StreamResponse:
     """The numbers."""
     store, poster, planner = sim.store, sim.poster, sim.planner
-    while (duplicates := store.duplicates(_COMPARE_MAX)) is None:
+    # Nothing to wait for: the loop gets its turn between two pages.
+    while (duplicates := store.duplicates(_COMPARE_MAX)) is None:  # noqa: ASYNC110
         await asyncio.sleep(0)
     reports = {"sent": 0, "failed": 0, "pending": 0, "retried": 0, "lost": 0, "bodies": 0, "statuses": {}}
     if poster is not None:
@@ -88,9 +91,25 @@ async def _set_profile(sim: "Simulator", request: web.BaseRequest) -> web.Stream
     return as_json({"ok": True})
 
 
+class _Reset(msgspec.Struct, forbid_unknown_fields=True):
+    """What a reset may change; what is left out stays as it was."""
+
+    profile: Profile | UnsetType = UNSET
+    dlr_url: str | None | UnsetType = UNSET
+    dlr_secret: str | UnsetType = UNSET
+    seed: int | UnsetType = UNSET
+
+
 async def _reset(sim: "Simulator", request: web.BaseRequest) -> web.StreamResponse:
-    """Forget everything taken and every report; the profile and its script start again, from the same seed."""
-    sim.reset()
+    """Forget everything taken and every report, and begin again, perhaps otherwise: like a new process."""
+    try:
+        change = msgspec.json.decode(await read(request) or b"{}", type=_Reset)
+        profile = sim.profile if change.profile is UNSET else profiles.checked(change.profile)
+        url = sim.dlr_url if change.dlr_url is UNSET else change.dlr_url
+        secret = sim.dlr_secret if change.dlr_secret is UNSET else change.dlr_secret
+        sim.reset(profile, url, secret, sim.seed if change.seed is UNSET else change.seed)
+    except ValueError as error:
+        return failure(400, str(error))
     return as_json({"ok": True})
 
 

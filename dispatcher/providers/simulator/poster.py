@@ -1,7 +1,6 @@
 """Sends reports to the webhook: raw HTTP/1.1 over a few kept connections, one request at a time on each.
 
-What it is for: to be much lighter than the server it loads (about 15 us a request), and to repeat what was not acknowledged,
-as providers do. What it is not: an HTTP client for anything else; it knows Content-Length and plain http alone, and a
+What it is for: to be much lighter than the server it loads, and to repeat what was not acknowledged, as providers do. What it is not: an HTTP client for anything else; it knows Content-Length and plain http alone, and a
 response that says otherwise counts as a failure.
 """
 
@@ -143,7 +142,7 @@ class _Stream(asyncio.Protocol):
         self._transport = transport
         self._owner.opened(cast("asyncio.Transport", transport))
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio names it
         self._owner.lost(self._transport)
 
     def data_received(self, data: bytes) -> None:

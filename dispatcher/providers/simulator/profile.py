@@ -10,7 +10,7 @@ from msgspec import Meta, Struct
 Share = Annotated[float, Meta(ge=0, le=1)]
 Count = Annotated[int, Meta(ge=0, le=1_000_000)]
 Ms = Annotated[float, Meta(ge=0, le=86_400_000)]
-# Milliseconds, fixed or uniformly between the two. (msgspec 0.22 does not check bounds inside a union: `_checked` does.)
+# Milliseconds, fixed or uniformly between the two. (msgspec 0.22 does not check bounds inside a union: `checked` does.)
 Span = float | tuple[float, float]
 _SPAN_MS_MAX = 86_400_000.0
 
@@ -105,11 +105,12 @@ def parse(data: bytes, *, toml: bool = False) -> Profile:
     """A profile from JSON or TOML. ValueError names the key and what is wrong with it."""
     if toml:
         # Through JSON's numbers: TOML's 1 and 1.0 are both a float where one is asked for.
-        return _checked(msgspec.convert(tomllib.loads(data.decode()), Profile))
-    return _checked(msgspec.json.decode(data, type=Profile))
+        return checked(msgspec.convert(tomllib.loads(data.decode()), Profile))
+    return checked(msgspec.json.decode(data, type=Profile))
 
 
-def _checked(profile: Profile) -> Profile:
+def checked(profile: Profile) -> Profile:
+    """The same, once what the types cannot say has been looked at. ValueError names the key."""
     reports = profile.reports
     for name, shares in (
         ("reports: failed + expired + unknown", (reports.failed, reports.expired, reports.unknown)),

@@ -199,6 +199,7 @@ class Writer:
         names = _NAMES[reports.spelling]
         self._store = store
         self._head = b'{"' + names.id.encode() + b'":"'
+        self._iso_ms, self._iso_text = 0, b""
         self._middles: list[bytes] = []
         self._tails: list[bytes] = []
         for kind in range(5):
@@ -215,17 +216,13 @@ class Writer:
     def _one(self, event: int) -> bytes:
         kind = event & 7
         message_id, at_s = self._store.locate(event >> 3)
-        at = _iso(at_s if kind == SENT else time.time())
+        at = self._iso(at_s if kind == SENT else time.time())
         return b"".join((self._head, message_id.encode(), self._middles[kind], at, self._tails[kind]))
 
-
-_iso_cache: tuple[int, bytes] = (0, b"")
-
-
-def _iso(at_s: float) -> bytes:
-    global _iso_cache
-    at_ms = int(at_s * 1000)
-    if _iso_cache[0] != at_ms:
-        text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
-        _iso_cache = (at_ms, text.replace("+00:00", "Z").encode())
-    return _iso_cache[1]
+    def _iso(self, at_s: float) -> bytes:
+        """RFC 3339 in milliseconds; the one written last is kept, since many reports share it."""
+        at_ms = int(at_s * 1000)
+        if self._iso_ms != at_ms:
+            text = datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds")
+            self._iso_ms, self._iso_text = at_ms, text.replace("+00:00", "Z").encode()
+        return self._iso_text

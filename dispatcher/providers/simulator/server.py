@@ -64,27 +64,26 @@ def _account(head: bytes) -> str:
 
 
 class Simulator:
-    """Everything the process is, without the socket. `target`: where reports go; None: there are none."""
+    """Everything the process is, without the socket. `dlr_url`: where reports go; None: there are none.
+    ValueError for an address that is none."""
 
-    def __init__(self, profile: Profile, target: Target | None, seed: int) -> None:
-        self._target = target
-        self._seed = seed
-        self._begin(profile)
+    def __init__(self, profile: Profile, dlr_url: str | None, dlr_secret: str, seed: int) -> None:
+        self._begin(profile, dlr_url, dlr_secret, seed)
 
-    def _begin(self, profile: Profile) -> None:
-        self._rng = random.Random(self._seed)
-        self.profile = profile
+    def _begin(self, profile: Profile, dlr_url: str | None, dlr_secret: str, seed: int) -> None:
+        target = Target(dlr_url, dlr_secret) if dlr_url else None
+        self.profile, self.dlr_url, self.dlr_secret, self.seed = profile, dlr_url, dlr_secret, seed
+        self._rng = random.Random(seed)
         self.faults = Faults(profile, self._rng)
         self.store = Store(self._rng)
-        self.poster: Poster | None = None
-        if self._target is not None:
-            self.poster = Poster(self._target, profile.reports, Writer(profile.reports, self.store))
+        self.poster = Poster(target, profile.reports, Writer(profile.reports, self.store)) if target else None
         self.planner = Planner(self._rng, self.poster.post if self.poster is not None else None)
 
-    def reset(self) -> None:
-        """Forget everything taken and every report; the profile and its script start again, from the same seed."""
+    def reset(self, profile: Profile, dlr_url: str | None, dlr_secret: str, seed: int) -> None:
+        """Forget everything taken and every report, and begin again from the seed, as a new process would.
+        ValueError for an address that is none."""
         self.close()
-        self._begin(self.profile)
+        self._begin(profile, dlr_url, dlr_secret, seed)
 
     def change(self, profile: Profile) -> None:
         """Behave so from the next request on. Reports that are drawn already stay."""
@@ -123,36 +122,42 @@ class Simulator:
             store.faults[fault.kind] += 1
         if fault.kind == "reset_before_body":
             return cut(request)
-        try:
-            body = await read(request)
-        except ValueError as error:
-            return self._count(failure(413, str(error)))
-        except (OSError, aiohttp.ClientError):
-            store.statuses["broken"] += 1
-            return cut(request)
-        refusal = self._refusal(request, fault)
-        if isinstance(refusal, web.Response):
-            return self._count(refusal)
-        try:
-            messages = decode(body)
-        except ValueError as error:
-            return self._count(failure(400, str(error)))
-        refusal = self._over_limit(len(messages))
-        if refusal is not None:
-            return self._count(refusal)
+        asked = await self._asked(request, fault, decode)
+        if isinstance(asked, web.StreamResponse):
+            return asked
+        messages, account = asked
         if fault.kind in ("reset_after_body", "timeout"):
             return await vanish(request, fault)
         rejected = self._rejects(fault, len(messages))
         ids = self._take(messages, rejected, number)
         if profile.reports.early and self.poster is not None:
             await self.poster.drained(_EARLY_WAIT_S)
-        await self._latency(profile)
+        if profile.latency_ms:
+            await asyncio.sleep(draw_span(profile.latency_ms, self._rng) / 1000)
         if fault.kind in ("take_then_reset", "take_then_timeout"):
             return await vanish(request, fault)
-        if fault.kind == "take_then_status":
-            return self._count(failure(fault.status, fault.message, fault.retry_after))
-        account = _account(body[:_HEAD_BYTES])
         return await self._answer(request, fault, Entries(ids, rejected, account, number, decode is _single_of))
+
+    async def _asked(
+        self, request: web.BaseRequest, fault: Fault, decode: Callable[[bytes], Sequence[_Message]]
+    ) -> tuple[Sequence[_Message], str] | web.StreamResponse:
+        """The messages of a request and its account, or the answer to one of which nothing is taken."""
+        try:
+            body = await read(request)
+        except ValueError as error:
+            return self._count(failure(413, str(error)))
+        except (OSError, aiohttp.ClientError):
+            self.store.statuses["broken"] += 1
+            return cut(request)
+        refusal = self._refusal(request, fault)
+        if refusal is not None:
+            return self._count(refusal)
+        try:
+            messages = decode(body)
+        except ValueError as error:
+            return self._count(failure(400, str(error)))
+        refusal = self._over_limit(len(messages))
+        return self._count(refusal) if refusal is not None else (messages, _account(body[:_HEAD_BYTES]))
 
     def _refusal(self, request: web.BaseRequest, fault: Fault) -> web.Response | None:
         """What is answered whatever the body says."""
@@ -195,11 +200,9 @@ class Simulator:
         self.planner.plan(self.profile, store, first, len(taken))
         return ids
 
-    async def _latency(self, profile: Profile) -> None:
-        if profile.latency_ms:
-            await asyncio.sleep(draw_span(profile.latency_ms, self._rng) / 1000)
-
     async def _answer(self, request: web.BaseRequest, fault: Fault, entries: Entries) -> web.StreamResponse:
+        if fault.kind == "take_then_status":
+            return self._count(failure(fault.status, fault.message, fault.retry_after))
         if fault.kind == "garbage":
             return self._count(web.Response(body=b"<html>It works!</html>", content_type="text/html"))
         body = entries.body(fault, flat=self.profile.flat_single)
