@@ -217,14 +217,8 @@ class RateLimiter(AsyncioActor):
         if _over_burst(limited, waiter.n):
             return self._refuse(waiter, Refused("over_burst", 0.0))
         if now_s >= waiter.retry_s and blocked.isdisjoint(waiter.keys):
-            answer = await self._tokens.take(limited, _want(waiter, waiter.deadline_s - now_s)) if limited else Got()
-            if waiter.is_gone():
-                if isinstance(answer, Got):
-                    await self._tokens.give_back(limited, waiter.n)
-                self._drop(waiter)
-                return inf
-            now_s = self._monotonic_s()
-            if self._note(waiter, answer, now_s):
+            now_s = await self._try(waiter, limited, now_s)
+            if waiter.is_gone():  # answered, or given up
                 return inf
         waits = waiter.retry_s > now_s
         if now_s >= waiter.deadline_s or (waits and waiter.retry_s > waiter.deadline_s):
@@ -235,6 +229,21 @@ class RateLimiter(AsyncioActor):
                 waiter.retry_s = min(waiter.retry_s, now_s + RENEW_S)
             return min(waiter.retry_s, waiter.deadline_s)
         return waiter.deadline_s
+
+    async def _try(self, waiter: Waiter, limited: Limited, now_s: float) -> float:
+        """Take for this waiter, if it is there still when the answer comes; returns the time of that."""
+        takes_long = self._tokens.mode == "redis"
+        answer = await self._tokens.take(limited, _want(waiter, waiter.deadline_s - now_s)) if limited else Got()
+        if takes_long:
+            now_s = self._monotonic_s()
+        if not waiter.is_gone():
+            self._note(waiter, answer, now_s)
+        elif isinstance(answer, Got):
+            await self._tokens.give_back(limited, waiter.n)
+        else:
+            waiter.short = answer.keys  # it may have become a front that nobody waits at
+            self._release(waiter)
+        return now_s
 
     def _note(self, waiter: Waiter, answer: Got | Wait, now_s: float) -> bool:
         """Write down what a try came to; True when the waiter is answered."""

@@ -1,7 +1,7 @@
 -- The buckets of dispatcher/domain/buckets.py, shared by all nodes: the same arithmetic on the server's clock, in one call.
 --
 -- KEYS: the buckets' hashes (or the nodes' sorted set). ARGV[1]: what to do.
---   take      n urgent rank patience_ns lease_us, then token_ns burst of each key -> {1, 0} or {0, wait_ns, short...}
+--   take      n urgent rank patience_ns lease_us, then token_ns burst of each key -> {1, now_us} or {0, wait_ns, short...}
 --   forget    rank                                      the one of this rank waits no longer
 --   give_back n, then token_ns burst of each key        what was taken for one who had gone
 --   charge    for each key: n token_ns burst            what was used while this server was away; never over the burst
@@ -27,8 +27,10 @@ local function load(key, token_ns)
   local level = {now = server_us, debt = 0}
   if h[1] then
     local at, debt, former = tonumber(h[2]), tonumber(h[1]), tonumber(h[3])
-    if at > server_us and at - server_us <= STEP_US then
-      level.now = at
+    if at - server_us > STEP_US then
+      level.stepped = true
+    else
+      level.now = math.max(at, server_us)
     end
     level.debt = math.max(0, debt - math.max(0, level.now - at) * 1000)
     if token_ns and level.debt > 0 and former ~= token_ns then
@@ -38,7 +40,8 @@ local function load(key, token_ns)
   else
     level.token = token_ns
   end
-  if h[4] and tonumber(h[8]) >= level.now then
+  -- The times of a front from before a step mean nothing: who waits will ask again.
+  if h[4] and not level.stepped and tonumber(h[8]) >= level.now then
     level.front = {rank = tonumber(h[4]), urgent = tonumber(h[5]), due = tonumber(h[6]), need = tonumber(h[7]),
                    void = tonumber(h[8])}
   end
@@ -99,7 +102,7 @@ local function take(n, urgent, rank, patience, lease_us)
       end
       save(KEYS[i], level)
     end
-    return {1, 0}
+    return {1, server_us}
   end
   local answer = {0, longest}
   for i = 1, #KEYS do
@@ -109,6 +112,8 @@ local function take(n, urgent, rank, patience, lease_us)
     if longest <= patience and (not front or front.rank == rank or not precedes(front, urgent, rank)) then
       level.front = {rank = rank, urgent = urgent, due = level.now + math.ceil(longest / 1000), need = n * level.token,
                      void = level.now + lease_us}
+      save(KEYS[i], level)
+    elseif level.stepped then
       save(KEYS[i], level)
     end
   end

@@ -25,7 +25,7 @@ from dispatcher.domain.buckets import Bucket, Want
 
 CONNECT_TIMEOUT_S = 0.5
 COMMAND_TIMEOUT_S = 0.5
-NODE_TTL_S = 15.0
+NODE_TTL_S = 5.0
 FRONT_LEASE_S = 2.0
 _CHARGED_MAX = 200
 _CONNECTIONS_MAX = 4
@@ -46,7 +46,9 @@ class Away:
 
 @dataclass(frozen=True, slots=True)
 class Got:
-    """All tokens were taken."""
+    """All tokens were taken; `at_us` is the server's time then (microseconds since 1970; None: not by a server)."""
+
+    at_us: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,7 @@ class RedisLimits:
             retry=Retry(NoBackoff(), 0),
             max_connections=_CONNECTIONS_MAX,
             protocol=2,
-            lib_name=None,
-            lib_version=None,
+            driver_info=None,
         )
 
     async def join(self) -> Joined | Away:
@@ -103,7 +104,7 @@ class RedisLimits:
         if isinstance(answer, Away):
             return answer
         if answer[0]:
-            return Got()
+            return Got(answer[1])
         return Wait(answer[1] / 1e9, tuple(key for (key, _), short in zip(limited, answer[2:], strict=True) if short))
 
     async def forget(self, limited: Limited, rank: int) -> Away | None:

@@ -20,7 +20,8 @@ from dispatcher.domain.buckets import NS_PER_S, Short, Taken, Want
 
 log = structlog.get_logger(__name__)
 
-BEAT_S = 5.0
+# A node that comes or goes changes the others' share: they should know of it soon.
+BEAT_S = 1.0
 PROBE_MIN_S, PROBE_MAX_S = 0.25, 2.0
 # Asking again renews the place at the front well before its lease runs out.
 RENEW_S = FRONT_LEASE_S / 2
