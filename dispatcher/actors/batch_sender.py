@@ -130,7 +130,7 @@ class BatchSender(AsyncioActor):
         picks: list[batches.Head] = []
         while waiting and len(picks) < free:
             costs = {tenant: queue[0].segments_max for tenant, queue in waiting.items()}
-            tenant, self._shares = fairness.pick(self._shares, costs, quantum=self._g.settings.batch_size)
+            tenant, self._shares = fairness.pick(self._shares, costs, quantum=max(costs.values()))
             if tenant is None:
                 break
             picks.append(waiting[tenant].pop(0))
