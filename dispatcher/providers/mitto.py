@@ -68,13 +68,17 @@ class Mitto:
     """One Mitto account (`base.Provider`)."""
 
     def __init__(self, settings: ProviderSettings) -> None:
-        """ValueError for a base URL that is none, or bounds below 1."""
+        """ValueError for a base URL or a key that is none, or bounds that are not positive."""
         base = URL(settings.base_url)
         if base.scheme not in ("http", "https") or not base.host:
             msg = f"provider {settings.name!r}: {settings.base_url!r} is no http(s) address"
             raise ValueError(msg)
         if settings.max_in_flight < 1 or settings.timeout_s <= 0 or settings.connect_timeout_s <= 0:
             msg = f"provider {settings.name!r}: max_in_flight, timeout_s and connect_timeout_s must be positive"
+            raise ValueError(msg)
+        if not settings.api_key.isascii() or not settings.api_key.isprintable():
+            # It goes into a header: better said now than by the first batch.
+            msg = f"provider {settings.name!r}: the api_key has characters that no key has"
             raise ValueError(msg)
         self._settings = settings
         self._base = settings.base_url.rstrip("/") + _PATH

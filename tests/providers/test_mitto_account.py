@@ -141,7 +141,15 @@ async def test_the_key_is_in_no_text() -> None:
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"kind": "pigeon"}, {"base_url": "ftp://x"}, {"base_url": ""}, {"max_in_flight": 0}, {"timeout_s": 0}]
+    "wrong",
+    [
+        {"kind": "pigeon"},
+        {"base_url": "ftp://x"},
+        {"base_url": ""},
+        {"max_in_flight": 0},
+        {"timeout_s": 0},
+        {"api_key": "k\r\nX: y"},
+    ],
 )
 async def test_settings_that_cannot_work_are_refused_at_once(wrong: dict[str, Any]) -> None:
     """With the account's name in the message."""
