@@ -7,7 +7,7 @@ Canonical: {"kind": "all"}, or {"kind": "filter"} with any of gender, age_min, a
 (sorted, distinct; a contact with any of them matches). A filter without a condition is "all".
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dispatcher.domain.contacts import FieldError, clean_tags, normal_gender
@@ -29,15 +29,9 @@ def canonical_filter(
             errors.append(FieldError("filter.gender", normal.code, normal.message))
         elif normal is not None:
             found["gender"] = normal
-    for name, age in (("age_min", age_min), ("age_max", age_max)):
-        if age is None:
-            continue
-        if 0 <= age <= AGE_MAX:
-            found[name] = age
-        else:
-            errors.append(FieldError(f"filter.{name}", "out_of_range", f"an age is 0 to {AGE_MAX} years"))
-    if age_min is not None and age_max is not None and age_min > age_max:
-        errors.append(FieldError("filter.age_max", "out_of_range", "age_max is below age_min: nobody would match"))
+    ages = {name: age for name, age in (("age_min", age_min), ("age_max", age_max)) if age is not None}
+    found |= ages
+    errors += _age_errors(ages)
     if tags:
         cleaned = clean_tags(tags)
         if isinstance(cleaned, FieldError):
@@ -47,6 +41,17 @@ def canonical_filter(
     if errors:
         return errors
     return found if len(found) > 1 else dict(ALL)
+
+
+def _age_errors(ages: Mapping[str, int]) -> list[FieldError]:
+    errors = [
+        FieldError(f"filter.{name}", "out_of_range", f"an age is 0 to {AGE_MAX} years")
+        for name, age in ages.items()
+        if not 0 <= age <= AGE_MAX
+    ]
+    if not errors and len(ages) == 2 and ages["age_min"] > ages["age_max"]:
+        errors.append(FieldError("filter.age_max", "out_of_range", "age_max is below age_min: nobody would match"))
+    return errors
 
 
 def as_given(audience: dict[str, Any]) -> Any:

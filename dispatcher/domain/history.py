@@ -99,7 +99,9 @@ def events(facts: MessageFacts) -> Sequence[Event]:
     if batch.attempts:
         told.append(Event(None, "returned", f"{batch.attempts} tries that the provider certainly did not take"))
     if batch.resends:
-        told.append(Event(None, "resent", f"sent again {batch.resends} times by the store's policy for unknown outcomes"))
+        told.append(
+            Event(None, "resent", f"sent again {batch.resends} times by the store's policy for unknown outcomes")
+        )
     if batch.state == "planned" and batch.not_before is not None and delivery is None:
         told.append(Event(batch.not_before, "waits", batch.reason or "not to be sent before this time"))
     asked = delivery is None or delivery.state is not MessageState.SUPPRESSED

@@ -58,12 +58,10 @@ def decode(body: bytes, type_: type[T]) -> T:
         raise Problem(400, "malformed_json", f"{_UNSAID}{error}") from error
     if not isinstance(content, dict):
         raise Problem(400, "malformed_json", "the body is not a JSON object")
-    errors: list[FieldError] = []
     values: dict[str, Any] = {}
     fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
-    for name in content:
-        if name not in fields:
-            errors.append(FieldError(name, "unknown_field", "there is no such field"))
+    unknown = [name for name in content if name not in fields]
+    errors = [FieldError(name, "unknown_field", "there is no such field") for name in unknown]
     for name, field in fields.items():
         if name in content:
             converted = _convert(name, content[name], field.type)
@@ -86,5 +84,3 @@ def _convert(name: str, value: Any, type_: Any) -> Any:
         where = name + path.rstrip("`") if path else name
         code = "unknown_field" if "unknown field" in message else "wrong_type"
         return FieldError(where, code, message[:1].lower() + message[1:])
-
-

@@ -45,8 +45,8 @@ async def edge(
         # The client left while its body was read: nobody reads this answer, but the request ends in order.
         log.info("http.client_left", path=_path(request), error=str(error))
         response = Problem(400, "incomplete_body", "the connection ended inside the body").response()
-    except Exception:
-        response = _bug(request)
+    except Exception as error:  # noqa: BLE001 - a bug: logged in full, and answered without a word of it
+        response = _bug(request, error)
     headers = response.headers
     for name, value in _HEADERS:
         headers.setdefault(name, value)
@@ -62,9 +62,9 @@ def _translate(error: web.HTTPException) -> web.StreamResponse:
     return Problem(error.status, code, detail, headers=kept).response()
 
 
-def _bug(request: web.Request) -> web.Response:
+def _bug(request: web.Request, error: Exception) -> web.Response:
     error_id = uuid4().hex
-    log.exception("http.bug", error_id=error_id, method=request.method, path=_path(request))
+    log.error("http.bug", error_id=error_id, method=request.method, path=_path(request), exc_info=error)
     detail = "this is our fault; tell us the id of this error"
     return Problem(500, "internal_error", detail, id=error_id).response()
 

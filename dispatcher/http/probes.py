@@ -12,7 +12,7 @@ from dispatcher.http.routing import Access, OpenCall, Route
 READY_TIMEOUT_S: Final = 2.0
 
 
-async def healthz(call: OpenCall) -> web.Response:
+async def healthz(_: OpenCall) -> web.Response:
     """200: the loop answers. It asks nothing else, so a database that is away does not get the process killed."""
     return answer({"status": "ok"})
 

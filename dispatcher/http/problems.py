@@ -16,7 +16,7 @@ CONTENT_TYPE: Final = "application/problem+json"
 RETRY_AFTER_S: Final = 5
 
 
-class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem, expected ones are no errors
+class Problem(Exception):
     """An answer other than success. `errors`: what is wrong with which field."""
 
     def __init__(

@@ -95,9 +95,7 @@ async def by_phone(conn: Any, tenant_id: int, phone: int) -> Contact | None:
 CHANGEABLE = ("phone", "country", "first_name", "last_name", "email", "gender", "birthday", "tags")
 
 
-async def update(
-    conn: Any, tenant_id: int, contact_id: int, changes: Mapping[str, Any]
-) -> Contact | PhoneTaken | None:
+async def update(conn: Any, tenant_id: int, contact_id: int, changes: Mapping[str, Any]) -> Contact | PhoneTaken | None:
     """Change these columns (of CHANGEABLE; at least one); None when there is no such contact. KeyError on another column."""
     for column in changes:
         if column not in CHANGEABLE:

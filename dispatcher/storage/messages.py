@@ -14,6 +14,7 @@ from dispatcher.domain.history import OF_BATCH, BatchFacts, DeliveryFacts, Messa
 from dispatcher.domain.lattice import MessageState
 from dispatcher.domain.provider_ids import from_key
 
+
 @dataclass(frozen=True, slots=True)
 class Listed:
     """A message in its campaign's list."""

@@ -20,9 +20,7 @@ class UnknownBatch:
     submitted_at: datetime
 
 
-async def unknown_batches(
-    conn: Any, *, after: tuple[datetime, int, int] | None, limit: int
-) -> list[UnknownBatch]:
+async def unknown_batches(conn: Any, *, after: tuple[datetime, int, int] | None, limit: int) -> list[UnknownBatch]:
     """Unknown batches, the oldest first, after (submitted_at, tenant_id, batch_id)."""
     since, tenant_id, batch_id = after if after is not None else (None, 0, 0)
     rows = await conn.fetch(

@@ -90,17 +90,19 @@ class Stand:
         async with self.session.request(method, url, headers=given, allow_redirects=False, **kwargs) as response:
             body = await response.read()
             is_json = "json" in response.content_type
-            return Answer(response.status, response.headers, body, await response.json(content_type=None) if is_json else None)
+            return Answer(
+                response.status, response.headers, body, await response.json(content_type=None) if is_json else None
+            )
 
 
-async def new_tenant(db: Database, name: str = "Books & More", *, credits: int = 0, **kwargs: Any) -> int:
+async def new_tenant(db: Database, name: str = "Books & More", *, granted: int = 0, **kwargs: Any) -> int:
     """A tenant with a wallet."""
     async with db.transaction() as conn:
         tenant_id = await tenants.create(
             conn, name=name, country="GR", timezone="Europe/Athens", sender=kwargs.get("sender", "BOOKS")
         )
-        if credits:
-            await ledger.post(conn, [money.credit(tenant_id, credits, kind="grant", key="first")])
+        if granted:
+            await ledger.post(conn, [money.credit(tenant_id, granted, kind="grant", key="first")])
     return tenant_id
 
 

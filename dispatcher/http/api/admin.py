@@ -90,9 +90,7 @@ async def list_unknown(call: AdminCall) -> web.Response:
     if not more:
         return answers.page(shown, None)
     last = items[-1]
-    return answers.page(
-        shown, queries.make_cursor(last.submitted_at.isoformat(), last.tenant_id, last.batch_id)
-    )
+    return answers.page(shown, queries.make_cursor(last.submitted_at.isoformat(), last.tenant_id, last.batch_id))
 
 
 def _unknown_cursor(request: web.Request) -> tuple[datetime, int, int] | None:

@@ -60,9 +60,7 @@ async def list_campaigns(call: Call) -> web.Response:
     status = queries.choice(request, "status", campaigns.STATUSES)
     statuses = campaigns.STATUSES if status is None else (status,)
     async with call.services.db.acquire() as conn:
-        rows = await campaigns.page(
-            conn, call.tenant.tenant_id, before=before, limit=limit + 1, statuses=statuses
-        )
+        rows = await campaigns.page(conn, call.tenant.tenant_id, before=before, limit=limit + 1, statuses=statuses)
     items, more = queries.cut(rows, limit)
     return answers.page([shown(item) for item in items], queries.make_cursor(items[-1].campaign_id) if more else None)
 

@@ -111,9 +111,7 @@ async def list_contacts(call: Call) -> web.Response:
     async with call.services.db.acquire() as conn:
         rows = await contacts.page(conn, tenant.tenant_id, after=after, limit=limit + 1)
     items, more = queries.cut(rows, limit)
-    return answers.page(
-        [shown(item) for item in items], queries.make_cursor(items[-1].contact_id) if more else None
-    )
+    return answers.page([shown(item) for item in items], queries.make_cursor(items[-1].contact_id) if more else None)
 
 
 async def create_contact(call: Call) -> web.Response:

@@ -194,9 +194,7 @@ async def list_messages(call: Call) -> web.Response:
     async with call.services.db.acquire() as conn:
         if await campaigns.status_of(conn, tenant_id, campaign_id) is None:
             raise not_found("campaign")
-        found = await messages.page(
-            conn, tenant_id, campaign_id, after_phone=after, limit=limit, state=wanted
-        )
+        found = await messages.page(conn, tenant_id, campaign_id, after_phone=after, limit=limit, state=wanted)
     items = [
         {
             "id": ids.encode_message(campaign_id, item.n),
