@@ -124,6 +124,15 @@ async def until(condition: Callable[[], bool], *, within_s: float = 30.0) -> Non
             await asyncio.sleep(0.01)
 
 
+async def ask(dsn: str, sql: str) -> object:
+    """One question, on a connection of its own."""
+    connection = await asyncpg.connect(dsn)
+    try:
+        return await connection.fetchval(sql)
+    finally:
+        await connection.close()
+
+
 async def _execute(dsn: str, sql: str) -> None:
     connection = await asyncpg.connect(dsn)
     try:

@@ -17,6 +17,7 @@ from dispatcher.storage.migrate import (
     pending,
     status,
 )
+from tests import pg
 
 FIRST = Migration(1, "first", "CREATE TABLE first (x int);\nCREATE TABLE also_first (x int);\n")
 SECOND = Migration(2, "second", "ALTER TABLE first ADD COLUMN y int;\n")
@@ -26,15 +27,6 @@ OUTSIDE = Migration(
     "-- no-transaction\n-- Two statements; this comment; has semicolons.\nDROP INDEX IF EXISTS first_x;\n"
     "CREATE INDEX CONCURRENTLY first_x\n    ON first (x);\n-- The end.\n",
 )
-
-
-async def fetch(dsn: str, sql: str) -> object:
-    """One question on a connection of its own."""
-    connection = await asyncpg.connect(dsn)
-    try:
-        return await connection.fetchval(sql)
-    finally:
-        await connection.close()
 
 
 async def test_product_migrates_from_nothing(empty_database_url: str) -> None:
@@ -95,14 +87,14 @@ async def test_failure_in_the_middle_undoes_the_file_and_names_the_line(empty_da
     ) as failed:
         await migrate(empty_database_url, migrations=[FIRST, broken])
     assert 4 == failed.value.line
-    assert await fetch(empty_database_url, "SELECT to_regclass('half')") is None
-    assert 1 == await fetch(empty_database_url, "SELECT max(version) FROM schema_migration")
+    assert await pg.ask(empty_database_url, "SELECT to_regclass('half')") is None
+    assert 1 == await pg.ask(empty_database_url, "SELECT max(version) FROM schema_migration")
 
 
 async def test_file_outside_a_transaction_runs_statement_by_statement(empty_database_url: str) -> None:
     """CREATE INDEX CONCURRENTLY is possible; comments are no statements."""
     await migrate(empty_database_url, migrations=[FIRST, OUTSIDE])
-    assert await fetch(empty_database_url, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'first_x'::regclass")
+    assert await pg.ask(empty_database_url, "SELECT indisvalid FROM pg_index WHERE indexrelid = 'first_x'::regclass")
 
 
 async def test_failure_outside_a_transaction_names_the_line_and_may_be_repeated(empty_database_url: str) -> None:
@@ -112,9 +104,9 @@ async def test_failure_outside_a_transaction_names_the_line_and_may_be_repeated(
     )
     with pytest.raises(MigrationFailed, match=r"0002_index\.sql, line 3: index .nowhere. does not exist"):
         await migrate(empty_database_url, migrations=[FIRST, broken])
-    assert 1 == await fetch(empty_database_url, "SELECT max(version) FROM schema_migration")
+    assert 1 == await pg.ask(empty_database_url, "SELECT max(version) FROM schema_migration")
     await migrate(empty_database_url, migrations=[FIRST, OUTSIDE])
-    assert 2 == await fetch(empty_database_url, "SELECT max(version) FROM schema_migration")
+    assert 2 == await pg.ask(empty_database_url, "SELECT max(version) FROM schema_migration")
 
 
 async def test_of_two_at_once_one_applies_and_the_other_finds_nothing(empty_database_url: str) -> None:
