@@ -43,7 +43,11 @@ class Hooks(PykkaActor):
         """Before the first message. An exception is the actor's end."""
 
     async def on_receive(self, message: Any) -> Any:
-        """Handle one message; returns the reply, or a future that will be it. The default takes none: TypeError."""
+        """Handle one message; returns the reply, or a future that will be it. The default takes none: TypeError.
+
+        `self.asker` is the reply's future (None for a tell) until the next message: its `done()` says that whoever asked
+        has gone, which a handler that makes others wait in line may want to know.
+        """
         msg = f"{type(self).__name__} does not take {message!r}"
         raise TypeError(msg)
 

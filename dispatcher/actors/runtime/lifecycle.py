@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 # A never-empty inbox must not starve the loop: after so many messages the others get their turn.
 MESSAGES_PER_TURN_MAX = 64
+_PROXY_MESSAGES = (ProxyCall, ProxyGetAttr, ProxySetAttr)
+_FUTURES = (asyncio.Future, AsyncioFuture)
 
 # The loop holds its tasks weakly; a running actor must not be collected.
 _running: set["asyncio.Task[None]"] = set()
@@ -46,6 +48,7 @@ class Lifecycle(Hooks):
         self.name = type(self).__name__
         self.observer: Observer = SILENT
         self.handled_total = 0
+        self.asker: AsyncioFuture[Any] | None = None
         self.actor_inbox.size_max = self.inbox_max
         self.actor_inbox.urn = self.actor_urn
         self._loop = asyncio.get_running_loop()
@@ -162,13 +165,15 @@ class Lifecycle(Hooks):
             if reply is not None:
                 reply.set(True)
             return
+        self.asker = reply
         started_s = perf_counter()
         try:
-            response = await self._dispatch(envelope.message)
+            handle = self._handle_proxy if isinstance(envelope.message, _PROXY_MESSAGES) else self.on_receive
+            response = await handle(envelope.message)
         except BaseException as exc:  # noqa: BLE001 - answered or raised again, never kept
             self._answer_exception(reply, exc)
         else:
-            if isinstance(response, asyncio.Future | AsyncioFuture):
+            if isinstance(response, _FUTURES):
                 self._deferred.adopt(response, reply)
             elif reply is not None and not reply.done():
                 reply.set(response)
@@ -176,18 +181,16 @@ class Lifecycle(Hooks):
             self.handled_total += 1
             self.observer.handled(self.name, perf_counter() - started_s)
 
-    async def _dispatch(self, message: Any) -> Any:
-        if isinstance(message, ProxyCall | ProxyGetAttr | ProxySetAttr):
-            response = self._handle_receive(message)
-            return await response if inspect.iscoroutine(response) else response
-        return await self.on_receive(message)
+    async def _handle_proxy(self, message: Any) -> Any:
+        response = self._handle_receive(message)
+        return await response if inspect.iscoroutine(response) else response
 
     def _answer_exception(self, reply: AsyncioFuture[Any] | None, exc: BaseException) -> None:
         """To the asker if there is one; raise it again if there is none, or if it is the actor's own end."""
         cancelled = isinstance(exc, asyncio.CancelledError)
         # A cancellation is of the actor's own task, or of something that its handler awaited.
         killed = cancelled and self._task is not None and self._task.cancelling() > 0
-        fatal = killed or not isinstance(exc, Exception | asyncio.CancelledError)
+        fatal = killed or not isinstance(exc, (Exception, asyncio.CancelledError))
         if fatal and reply is not None:
             self._answer_lost(reply)
         if fatal or reply is None:
@@ -278,8 +281,6 @@ class Lifecycle(Hooks):
             self._on_death(Death(self.name, cause))
         elif cause is not None and not isinstance(cause, asyncio.CancelledError):
             self._lost(cause, "the death, unsupervised,")
-
-    # ------------------------------------------------------------------ small change
 
     def _owe_stop(self, envelope: Envelope[Any]) -> None:
         if isinstance(envelope.reply_to, AsyncioFuture):

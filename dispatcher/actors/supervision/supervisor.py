@@ -59,7 +59,7 @@ class Supervisor(AsyncioActor):
         self._strategy = strategy
         self._budget = budget if budget is not None else RestartBudget()
         self._backoff = backoff if backoff is not None else RestartBackoff()
-        self._jitter = jitter if jitter is not None else random.Random().random
+        self._jitter = jitter if jitter is not None else random.Random().random  # noqa: S311 - spreads restarts
         self._deaths: deque[tuple[Child, Death]] = deque()
         self._deaths_at_s: list[float] = []
         self._restarts: dict[Child, list[asyncio.Future[bool]]] = {}
@@ -104,7 +104,7 @@ class Supervisor(AsyncioActor):
         await self._halt()
         await self._end_all(kill=False)
 
-    async def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+    async def on_failure(self, _type: Any, exception_value: Any, _traceback: Any) -> None:
         """No child survives its supervisor. One that was cancelled has no time left: it cancels them."""
         await self._halt()
         await self._end_all(kill=isinstance(exception_value, asyncio.CancelledError))

@@ -106,7 +106,7 @@ async def test_on_stop_may_wait_for_what_is_owed() -> None:
     soup: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     asking = asyncio.create_task(address.ask(soup))
     await turn()
-    stopping = kitchen.actor_ref.ask(Stop(), block=False)
+    stopping: Any = kitchen.actor_ref.ask(Stop(), block=False)
     await turn()
     assert not stopping.done()
     soup.set_result("soup")

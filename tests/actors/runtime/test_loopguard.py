@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import pytest
 
@@ -65,7 +65,7 @@ def test_each_fault_fails_its_test(tmp_path: Path) -> None:
     report = tmp_path / "report.xml"
     command = [sys.executable, "-m", "pytest", "-c", str(root / "pyproject.toml"), f"--rootdir={tmp_path}"]
     subprocess.run([*command, f"--junitxml={report}", str(tmp_path)], cwd=root, timeout=50, check=False)
-    cases = list(ElementTree.parse(report).iter("testcase"))
+    cases = list(ET.parse(report).iter("testcase"))
     bad = {case.get("name") for case in cases if case.find("failure") is not None or case.find("error") is not None}
     assert len({case.get("name") for case in cases}) == 7
     assert bad == {"test_holds_the_loop", "test_forgets_a_future", "test_forgets_a_task", "test_forgets_to_await"}
