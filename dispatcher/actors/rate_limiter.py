@@ -200,8 +200,12 @@ class RateLimiter(AsyncioActor):
         await self._tokens.tidy()
         self._line.promote()
         urgent_joined, blocked, due_s = self._line.urgent_joined, set[str](), inf
-        for tried, waiter in enumerate(self._line.in_order(), start=1):
-            due_s = min(due_s, await self._attend(waiter, blocked))
+        tried, began_s = 0, self._monotonic_s()
+        for waiter in self._line.in_order():
+            if began_s < waiter.deadline_s and not blocked.isdisjoint(waiter.keys):
+                due_s = min(due_s, waiter.deadline_s)
+                continue
+            due_s, tried = min(due_s, await self._attend(waiter, blocked)), tried + 1
             if tried % _TRIED_A_TURN == 0:
                 await asyncio.sleep(0)
             if self._line.urgent_joined != urgent_joined:

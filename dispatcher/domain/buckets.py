@@ -163,7 +163,7 @@ def share(bucket: Bucket, nodes: int, n: int) -> Bucket:
 
 def without_front(level: Level, rank: int) -> Level:
     """The level when the one of this rank no longer waits."""
-    return replace(level, front=None) if level.front is not None and level.front.rank == rank else level
+    return replace(level, front=_others(level.front, rank))
 
 
 def take(
@@ -190,7 +190,9 @@ def take(
         return Short(tuple(settled), wait_ns, tuple(each > 0 for each in waits_ns))
     return Taken(
         tuple(
-            without_front(replace(level, debt_ns=level.debt_ns + want.n * bucket.token_ns), want.rank)
+            Level(
+                level.debt_ns + want.n * bucket.token_ns, level.at_ns, level.token_ns, _others(level.front, want.rank)
+            )
             for bucket, level in zip(buckets, settled, strict=True)
         )
     )
@@ -209,6 +211,11 @@ def _wait_ns(bucket: Bucket, level: Level, want: Want) -> int:
     held_ns, spare_ns = max(0, front.need_ns - left_ns), max(0, left_ns - front.need_ns)
     gap_ns = need_ns - (room_ns - held_ns)
     return max(0, gap_ns) if gap_ns <= spare_ns else left_ns + gap_ns - spare_ns
+
+
+def _others(front: Front | None, rank: int) -> Front | None:
+    """The front, unless it is the one of this rank."""
+    return None if front is None or front.rank == rank else front
 
 
 def _queue(bucket: Bucket, level: Level, want: Want, wait_ns: int, lease_ns: int) -> Level:

@@ -17,13 +17,13 @@ async def main(url: str, prefix: str, node: str, rate_per_s: str, burst: str) ->
     recorder = Recorder()
     shared = RecordedLimits(recorder, url, node, prefix)
     async with running(recorder, fixed={"shared": Bucket(float(rate_per_s), int(burst))}, shared=shared) as limiter:
-        print("ready", flush=True)  # noqa: T201 - read by the test
+        print("ready", flush=True)
         until_s = float(await asyncio.to_thread(sys.stdin.readline))
         await asyncio.gather(
             many(limiter, "shared", until_s=until_s, askers=3),
             many(limiter, "shared", until_s=until_s, askers=1, n=5),
         )
-    print(json.dumps(recorder.took.get("shared", [])))  # noqa: T201 - read by the test
+    print(json.dumps(recorder.took.get("shared", [])))
 
 
 if __name__ == "__main__":

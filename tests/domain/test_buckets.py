@@ -214,7 +214,7 @@ def test_a_full_level_may_be_forgotten() -> None:
 )
 def test_a_limit_out_of_range_is_a_bug(rate_per_s: float, burst: int) -> None:
     """Such a value must be refused where it comes in; here it is loud."""
-    with pytest.raises(ValueError, match="not within|to fill"):
+    with pytest.raises(ValueError, match=r"not within|to fill"):
         Bucket(rate_per_s, burst)
     with pytest.raises(ValueError, match="cannot be taken"):
         take([Bucket(1.0, 1)], [FULL], Want(0, 1), 0, LEASE_NS)
