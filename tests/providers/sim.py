@@ -30,13 +30,17 @@ class RunningSimulator:
         params = {"offset": str(offset)} | ({"limit": str(limit)} if limit is not None else {})
         async with self._session.get(f"{self.base_url}/_sim/received", params=params) as answer:
             assert answer.status == 200
-            return await answer.json()
+            read = await answer.json()
+        messages: list[dict[str, Any]] = read
+        return messages
 
     async def stats(self) -> dict[str, Any]:
         """Its numbers."""
         async with self._session.get(f"{self.base_url}/_sim/stats") as answer:
             assert answer.status == 200
-            return await answer.json()
+            read = await answer.json()
+        numbers: dict[str, Any] = read
+        return numbers
 
     async def set_profile(self, profile: Mapping[str, Any]) -> None:
         """Replace the whole profile; AssertionError with the reason when it is refused."""
