@@ -18,7 +18,7 @@ async def mitto() -> AsyncIterator[OpenMitto]:
     opened: list[Provider] = []
 
     async def make(base_url: str, **settings: Any) -> Provider:
-        defaults = {
+        defaults: dict[str, Any] = {
             "timeout_s": 5.0,
             "connect_timeout_s": 2.0,
             "traffic_account_id": "account",
