@@ -1,6 +1,7 @@
 """The rate limiter in memory: the bound in every window, the order of those that wait, and those that go away."""
 
 import asyncio
+import random
 import time
 
 import pytest
@@ -180,6 +181,29 @@ async def test_an_asker_that_has_gone_takes_nothing_and_holds_nothing(how: str) 
     assert isinstance(answer, Acquired)
     assert answer.waited_s < 0.5
     assert [n for _, n in recorder.took[PROVIDER]] == [10, 2]
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_whatever_is_asked_for_everyone_who_stays_is_answered(seed: int) -> None:
+    """A hundred of random sizes, lanes and buckets, a third of which go away: the others all get their tokens, in bounds."""
+    draw, recorder = random.Random(seed), Recorder()
+    limits = {"a": Bucket(2000.0, 30), "b": Bucket(900.0, 20), "c": Bucket(1500.0, 25)}
+
+    async def one() -> str:
+        keys = draw.sample(sorted(limits), draw.randint(1, 3))
+        asked = asyncio.create_task(acquire(limiter, *keys, n=draw.randint(1, 20), urgent=draw.random() < 0.3))
+        if draw.random() < 0.33:
+            await asyncio.wait([asked], timeout=draw.random() * 0.2)
+            asked.cancel()
+            await asyncio.wait([asked])
+        return "gone" if asked.cancelled() else type(await asked).__name__
+
+    async with running(recorder, fixed=limits) as limiter:
+        outcomes = await asyncio.gather(*(one() for _ in range(100)))
+        assert await limiter.ask(LimiterStatus()) == LimiterState("memory", 1, 0, 3)
+    assert set(outcomes) <= {"Acquired", "gone"}
+    assert outcomes.count("Acquired") >= 50
+    assert max(excess(recorder.took[key], b.rate_per_s, b.burst) for key, b in limits.items()) <= 1e-6
 
 
 async def test_a_new_limit_holds_for_those_that_wait_already() -> None:
