@@ -4,69 +4,50 @@ What it is not: access logs (aiohttp's is off; metrics count requests).
 """
 
 import logging
-import re
 import sys
 from collections.abc import MutableMapping
 from typing import Any, Literal, TextIO
 
 import structlog
 
-MASK = "****"
-_SECRET_KEY = re.compile(
-    r"(api_?key|authorization|cookie|credential|dsn|database_url|redis_url|passw|secret|signature|token)", re.IGNORECASE
-)
-_PHONE_KEYS = frozenset({"phone", "phones", "destination", "to", "from", "msisdn", "sender_phone", "recipient"})
-# E.164: a plus and 8 to 15 digits. Without the plus only where a key says that it is a phone.
-_PHONE = re.compile(r"\+(\d{3,5})\d{3,9}(\d{2})(?!\d)")
-_DIGITS = re.compile(r"\+?(\d{2,5})\d{3,}(\d{2})(?!\d)")
+from dispatcher.config.masking import masked
 
 
 def mask(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """A structlog processor: the event with its secrets and phone numbers masked, at any depth."""
     for key, value in event.items():
-        event[key] = _masked(key, value)
+        event[key] = masked(key, value)
     return event
 
 
-def _masked(key: str, value: Any) -> Any:
-    if _SECRET_KEY.search(key):
-        return MASK
-    phone = key.lower() in _PHONE_KEYS
-    if isinstance(value, str):
-        return (_DIGITS if phone else _PHONE).sub(r"+\1*****\2", value)
-    if isinstance(value, int) and phone:
-        return _DIGITS.sub(r"+\1*****\2", str(value))
-    if isinstance(value, dict):
-        return {k: _masked(str(k), v) for k, v in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_masked(key, item) for item in value]
-    if isinstance(value, bool | int | float | None):
-        return value
-    return (_DIGITS if phone else _PHONE).sub(r"+\1*****\2", str(value))
-
-
 def set_up(level: str, format_: Literal["json", "console"], stream: TextIO | None = None) -> None:
-    """Send everything that logs, ours and the libraries', to `stream` (standard error). May be called again (SIGHUP)."""
+    """Send everything that logs, ours and the libraries', to `stream` (standard error). May be called again.
+
+    `level` is one of the setting LOG_LEVEL's. What libraries log goes the same way, masked the same.
+    """
     stream = stream or sys.stderr
     before: list[Any] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_logger_name,
         structlog.stdlib.add_log_level,
+        structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+        # A traceback becomes text before the masking, so that a number in an exception's words is masked too.
+        structlog.processors.format_exc_info,
     ]
     render: Any = (
-        structlog.processors.JSONRenderer()
+        structlog.processors.JSONRenderer(ensure_ascii=False)
         if format_ == "json"
-        else structlog.dev.ConsoleRenderer(colors=stream.isatty())
-    )
-    # Tracebacks become text before the masking, so that a number in an exception's words is masked too.
-    after: list[Any] = [structlog.processors.format_exc_info] if format_ == "json" else []
-    formatter = structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=before,
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *after, mask, render],
+        else structlog.dev.ConsoleRenderer(colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback)
     )
     handler = logging.StreamHandler(stream)
-    handler.setFormatter(formatter)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=before,
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, mask, render],
+        )
+    )
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level.upper())

@@ -1,10 +1,13 @@
-"""A secret value: cannot be shown by accident."""
+"""A secret value: cannot be shown, stored or sent by accident."""
 
 import hmac
+from typing import NoReturn
+
+MASK = "****"
 
 
 class Secret:
-    """Text that no log, repr or traceback shows; `reveal()` is the one way to it, easy to search for."""
+    """Text that no log, repr, traceback or serializer shows; `reveal()` is the one way to it, easy to search for."""
 
     __slots__ = ("_value",)
 
@@ -16,7 +19,7 @@ class Secret:
         return self._value
 
     def __repr__(self) -> str:
-        return "Secret(****)"
+        return f"Secret({MASK})"
 
     __str__ = __repr__
 
@@ -24,9 +27,15 @@ class Secret:
         return bool(self._value)
 
     def __eq__(self, other: object) -> bool:
+        """In constant time, for texts of the same length."""
         if not isinstance(other, Secret):
             return NotImplemented
         return hmac.compare_digest(self._value.encode(), other._value.encode())
 
     def __hash__(self) -> int:
         return hash((Secret, self._value))
+
+    def __reduce__(self) -> NoReturn:
+        """Not to be pickled: a pickle holds the text."""
+        msg = "a secret is not pickled"
+        raise TypeError(msg)

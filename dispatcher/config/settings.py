@@ -10,8 +10,6 @@ from msgspec import Meta
 
 from dispatcher.config.secret import Secret
 
-PositiveFloat = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -30,7 +28,11 @@ class Http(_Group, frozen=True):
 
 
 class Provider(_Group, frozen=True):
-    """A provider account. Rates and sizes count messages. `burst_s`: seconds of the rate that may leave at once."""
+    """A provider account. Rates and sizes count messages. `burst_s`: seconds of the rate that may leave at once.
+
+    `not_taken_statuses`: the HTTP statuses by which this provider says that it took nothing, so that a batch may be sent
+    again; not set, the provider's own list. `webhook_secret_old` is accepted too, while the secret is being changed.
+    """
 
     kind: Literal["mitto", "twilio", "vonage", "smpp"]
     base_url: str
@@ -64,7 +66,11 @@ class DatabasePool(_Group, frozen=True):
 
 
 class Settings(_Group, frozen=True):
-    """Everything that can be set. Times end in `_s` (seconds)."""
+    """Everything that can be set. Times end in `_s` (seconds); rates count messages.
+
+    `lease_s`: how long a claimed batch is its owner's without a sign of life. `unknown_after_s`: after how long a message
+    whose outcome is not known is closed by the tenant's policy. `drain_timeout_s`: what a stop waits for batches in flight.
+    """
 
     database_url: Secret | None = None
     state_dir: str | None = None
@@ -80,9 +86,9 @@ class Settings(_Group, frozen=True):
     default_provider: str | None = None
     default_sender: str | None = None
     stripe: Stripe = Stripe()
-    tenant_rate_per_s: PositiveFloat | None = None
+    tenant_rate_per_s: Annotated[float, Meta(gt=0, le=1_000_000)] | None = None
     drain_timeout_s: Annotated[float, Meta(ge=0, le=3600)] = 30.0
-    unknown_after_s: Annotated[float, Meta(gt=0)] = 86_400.0
+    unknown_after_s: Annotated[float, Meta(gt=0, le=2_592_000)] = 86_400.0
     lease_s: Annotated[float, Meta(ge=1, le=600)] = 15.0
 
     def the_default_provider(self) -> str | None:
