@@ -93,7 +93,7 @@ async def _database(settings: Settings, dsn: str) -> AsyncIterator[Database]:
     """The pools, on a migrated database with the partitions that the next days need."""
 
     async def migrated() -> list[migrate.Applied]:
-        return await migrate.migrate(dsn)
+        return await migrate.migrate(dsn, allow_newer=True)
 
     applied = await retry_away(migrated, idempotent=True, give_up_s=_DATABASE_WAIT_S)
     for one in applied:
