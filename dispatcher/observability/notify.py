@@ -7,18 +7,22 @@ import socket
 
 
 class Notifier:
-    """Tells the service manager READY, STATUS, WATCHDOG, STOPPING. A manager that is away is no reason to fail."""
+    """Tells the service manager READY, STATUS, WATCHDOG, STOPPING. A manager that is away is no reason to fail.
+
+    Each method answers whether the message was taken, and never waits: one that finds the manager's queue full is lost.
+    A `status` is one line; its line ends become spaces, because each line is a field of its own.
+    """
 
     def __init__(self, address: str | None) -> None:
         self._address = None if not address else ("\0" + address[1:] if address.startswith("@") else address)
 
     def ready(self, status: str) -> bool:
         """The tree is up and the database migrated."""
-        return self._send(f"READY=1\nSTATUS={status}")
+        return self._send(f"READY=1\nSTATUS={_line(status)}")
 
     def status(self, status: str) -> bool:
         """One line on what the daemon is doing."""
-        return self._send(f"STATUS={status}")
+        return self._send(f"STATUS={_line(status)}")
 
     def watchdog(self) -> bool:
         """A probe went through supervisor, actors and database."""
@@ -26,15 +30,19 @@ class Notifier:
 
     def stopping(self, status: str) -> bool:
         """The drain has begun."""
-        return self._send(f"STOPPING=1\nSTATUS={status}")
+        return self._send(f"STOPPING=1\nSTATUS={_line(status)}")
 
     def _send(self, text: str) -> bool:
         if self._address is None:
             return False
         try:
             with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as opened:
-                opened.settimeout(0.1)
+                opened.setblocking(False)
                 opened.sendto(text.encode(), self._address)
         except OSError:
             return False
         return True
+
+
+def _line(status: str) -> str:
+    return " ".join(status.split())
