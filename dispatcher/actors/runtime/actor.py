@@ -16,12 +16,27 @@ from dispatcher.actors.runtime.lifecycle import Lifecycle
 T = TypeVar("T")
 
 
+# A private method of the same name would take the place of the runtime's, in silence. `_handle` may be wrapped: it is called
+# once a message, with its envelope.
+_RESERVED = {
+    name for name in vars(Lifecycle) if name.startswith("_") and name[1] != "_" and callable(getattr(Lifecycle, name))
+} - {"_handle"}
+
+
 class AsyncioActor(Lifecycle):
     """Subclass it, write `async on_receive(message)`. An exception in an ask is the asker's; in a tell the actor's end.
 
     Hooks: `on_start`, `on_receive`, `on_stop`, `on_failure`, all async. `inbox_max`, `children_max` and `deferred_max`
     bound what it holds.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Raises TypeError when a subclass defines a private method that the runtime has."""
+        super().__init_subclass__(**kwargs)
+        taken = sorted(_RESERVED & set(vars(cls)))
+        if taken:
+            msg = f"{cls.__qualname__} takes names of the actor runtime: {', '.join(taken)}"
+            raise TypeError(msg)
 
     def spawn(self, coro: Coroutine[Any, Any, T], *, name: str) -> "asyncio.Task[T]":
         """Run `coro` beside the inbox. An exception in it is the actor's end; the actor's end cancels it.

@@ -5,6 +5,7 @@ actor types". What a subclass of AsyncioActor may call is in actor.py.
 """
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import Callable
 from time import perf_counter
@@ -121,12 +122,11 @@ class Lifecycle(Hooks):
             await self.on_stop()
             self._raise_failure()
         except (Exception, SystemExit) as exc:  # noqa: BLE001 - whatever it is, it is this actor's death
-            # SystemExit is a death like any other: whether the process ends is the supervisor's to say.
-            self._cause = exc
-            self._uncancel()
+            self._cause = exc  # SystemExit too: whether the process ends is the supervisor's to say
+            await self._take_cancellation()
         except asyncio.CancelledError as exc:
             self._cause = self._failure if self._failure is not None else exc
-            self._uncancel()
+            await self._take_cancellation()
         except BaseException as exc:
             self._cause = exc
             raise
@@ -212,11 +212,12 @@ class Lifecycle(Hooks):
 
     def _raise_failure(self) -> None:
         if self._failure is not None:  # a handler took the cancellation for its own
-            self._uncancel()
             raise self._failure
 
-    def _uncancel(self) -> None:
-        """The cancellation is taken: what follows is the teardown, whose own timeouts must work."""
+    async def _take_cancellation(self) -> None:
+        """What cancelled the task until now has had its effect, and must not cut the teardown short."""
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.sleep(0)  # one may be pending: it would come out of the first await of on_failure
         while self._task is not None and self._task.cancelling():
             self._task.uncancel()
 

@@ -225,6 +225,25 @@ async def test_on_failure_is_bounded() -> None:
     assert [type(death.cause) for death in mortal.deaths] == [KeyError]
 
 
+async def test_a_cancellation_that_is_pending_at_a_failure_does_not_cut_on_failure_short() -> None:
+    """Killed and failing in one step of the loop: one death, with its hook run to the end."""
+
+    class Twice(Mortal):
+        async def on_receive(self, message: Any) -> Any:
+            self.kill()
+            raise ValueError(message)
+
+        async def on_failure(self, exception_type: Any, exception_value: Any, traceback: Any) -> None:
+            await asyncio.sleep(0)
+            self.life.append("let go")
+
+    mortal = Twice()
+    begun(mortal).tell("told")
+    await mortal.join()
+    assert mortal.life == ["on_start", "let go"]
+    assert [str(death.cause) for death in mortal.deaths] == ["told"]
+
+
 async def test_a_second_kill_cuts_the_teardown_short_and_loses_nothing() -> None:
     """Impatience leaves no asker hanging, and no child running."""
 
