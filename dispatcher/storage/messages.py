@@ -49,12 +49,13 @@ WHERE tenant_id = $1 AND campaign_id = $2 AND n_from <= $4 AND n_from >= coalesc
 ORDER BY n_from
 """
 
-# One probe of the batch's index each: OFFSET 0 keeps it from becoming a join over whole days. A delivery is never older
-# than its batch; a day is allowed for the difference of clocks.
+# One probe of the batch's index each: OFFSET 0 keeps it from becoming a join over whole days, and `+ 0` keeps the planner
+# from a skip scan of the provider ids' index by its second column, the tenant, which reads the whole day (measured: 2.4 s
+# for a page of 200 in a million). A delivery is never older than its batch; a day is allowed for the difference of clocks.
 _DELIVERIES = """
 SELECT d.* FROM unnest($2::bigint[]) AS b(batch_id) CROSS JOIN LATERAL (
     SELECT n, state, segments, price, reason, recorded_at, reported_at FROM delivery
-    WHERE batch_id = b.batch_id AND tenant_id = $1 AND n BETWEEN $3 AND $4 AND recorded_on >= $5 OFFSET 0) d
+    WHERE batch_id = b.batch_id AND tenant_id + 0 = $1 AND n BETWEEN $3 AND $4 AND recorded_on >= $5 OFFSET 0) d
 """
 
 
@@ -90,7 +91,8 @@ async def _listed(conn: Any, tenant_id: int, campaign_id: int, messages: Sequenc
     first, last = messages[0]["n"], messages[-1]["n"]
     batches = await conn.fetch(_BATCHES, tenant_id, campaign_id, first, last)
     since = min(b["created_at"] for b in batches).date()
-    rows = await conn.fetch(_DELIVERIES, tenant_id, [b["batch_id"] for b in batches], first, last, _day_before(since))
+    ids = [b["batch_id"] for b in batches]
+    rows = await _fetch_deliveries(conn, _DELIVERIES, tenant_id, ids, first, last, _day_before(since))
     deliveries = {row["n"]: row for row in rows}
     places = iter(batches)
     batch = next(places)
@@ -138,7 +140,7 @@ WHERE d.tenant_id = $1 AND d.batch_id = $2 AND d.n = $3
 
 _DELIVERY = """
 SELECT state, text, segments, price, reason, recorded_at, reported_at, reports, provider_key, id_form, provider_raw
-FROM delivery WHERE batch_id = $2 AND tenant_id = $1 AND n = $3 AND recorded_on >= $4
+FROM delivery WHERE batch_id = $2 AND tenant_id + 0 = $1 AND n = $3 AND recorded_on >= $4
 """
 
 
@@ -156,9 +158,9 @@ async def _facts(conn: Any, tenant_id: int, campaign_id: int | None, n: int, row
     if row is None:
         return None
     batch = BatchFacts(*list(row)[:11])
-    d = await conn.fetchrow(_DELIVERY, tenant_id, batch.batch_id, n, _day_before(batch.created_at.date()))
+    since = _day_before(batch.created_at.date())
     delivery = None
-    if d is not None:
+    for d in await _fetch_deliveries(conn, _DELIVERY, tenant_id, batch.batch_id, n, since):
         provider_id = None
         if d["provider_key"] is not None:
             provider_id = from_key(d["provider_key"].hex, d["id_form"], d["provider_raw"])
@@ -174,6 +176,14 @@ async def _facts(conn: Any, tenant_id: int, campaign_id: int | None, n: int, row
             provider_id,
         )
     return MessageFacts(campaign_id, n, row["phone"], row["text"], batch, delivery)
+
+
+async def _fetch_deliveries(conn: Any, sql: str, *args: Any) -> list[Any]:
+    """Rows of deliveries by the batch's index, even of a day that has no statistics yet: there a plan would scan it all."""
+    async with conn.transaction():
+        await conn.execute("SET LOCAL enable_seqscan = off")
+        rows: list[Any] = await conn.fetch(sql, *args)
+    return rows
 
 
 def _day_before(day: date) -> date:
