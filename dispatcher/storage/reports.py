@@ -55,13 +55,19 @@ async def left_inbox(conn: Any, older_than_s: float, limit: int) -> list[Any]:
     return rows
 
 
+# The reports come as arrays sorted by their keys, so that a row finds its report by binary search (width_bucket). A join of
+# the same is planned by what a day's partition looked like when it was last analyzed, which for a young one is nothing: it
+# then compares each report with each row. This form has one plan only: the index, once for each key.
 _APPLY = """
-WITH ev AS (
-    SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::timestamptz[], $4::text[], $5::text[]) AS ev(key, state, at, reason, word)
-), up AS (
-    UPDATE delivery d SET state = ev.state, reported_at = ev.at, reason = coalesce(ev.reason, d.reason),
-           reports = concat_ws('; ', d.reports, concat_ws(' ', ev.word, date_trunc('second', ev.at AT TIME ZONE 'UTC')))
-    FROM ev WHERE d.provider_key = ev.key AND d.state = 30 AND d.recorded_on >= $6 AND d.recorded_on < $7
+WITH up AS (
+    UPDATE delivery d SET
+        state = ($2::smallint[])[width_bucket(d.provider_key, $1::uuid[])],
+        reported_at = ($3::timestamptz[])[width_bucket(d.provider_key, $1::uuid[])],
+        reason = coalesce(($6::text[])[($4::smallint[])[width_bucket(d.provider_key, $1::uuid[])]], d.reason),
+        reports = concat_ws('; ', d.reports, concat_ws(' ',
+            ($5::text[])[($4::smallint[])[width_bucket(d.provider_key, $1::uuid[])]],
+            date_trunc('second', ($3::timestamptz[])[width_bucket(d.provider_key, $1::uuid[])] AT TIME ZONE 'UTC')))
+    WHERE d.provider_key = ANY($1::uuid[]) AND d.state = 30 AND d.recorded_on >= $7 AND d.recorded_on < $8
     RETURNING d.tenant_id, d.campaign_id, d.state, d.price, d.provider_key
 ), g AS (
     SELECT tenant_id, campaign_id, count(*) AS n,
@@ -158,6 +164,10 @@ async def _apply_all(
     return Applied(changed, len(reports) - changed - len(left), len(left)), left, movements
 
 
+def _key(report: KeyedReport) -> str:
+    return report.key
+
+
 def _is_final(report: KeyedReport) -> bool:
     return report.state is not None and report.state >= MessageState.DELIVERED
 
@@ -167,13 +177,17 @@ async def _apply(
 ) -> int:
     if not reports:
         return 0
+    ordered = sorted(reports, key=_key)
+    # What reports say is mostly the same few things: told once, and named by their place.
+    sayings = {saying: place for place, saying in enumerate(dict.fromkeys((r.word, r.reason) for r in ordered), 1)}
     rows = await conn.fetch(
         _APPLY,
-        [r.key for r in reports],
-        [r.state for r in reports],
-        [r.at for r in reports],
-        [r.reason for r in reports],
-        [r.word for r in reports],
+        [r.key for r in ordered],
+        [r.state for r in ordered],
+        [r.at for r in ordered],
+        [sayings[r.word, r.reason] for r in ordered],
+        [word for word, _ in sayings],
+        [reason for _, reason in sayings],
         since,
         until,
     )
@@ -199,7 +213,7 @@ async def _without_message(
 async def _park(conn: Any, left: Sequence[KeyedReport]) -> None:
     if not left:
         return
-    ordered = sorted(left, key=lambda r: r.key)  # one order of locks, whoever else parks
+    ordered = sorted(left, key=_key)  # one order of locks, whoever else parks
     await conn.execute(
         _PARK,
         [r.key for r in ordered],
