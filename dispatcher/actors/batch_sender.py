@@ -47,7 +47,7 @@ class BatchSender(AsyncioActor):
         self._paused = False
         self._wake = asyncio.Event()
         self._landed = asyncio.Event()
-        self._lane = DirectLane(ground, self._rested, self._landed)
+        self._lane = DirectLane(ground, self._rested, self._learn, self._landed)
 
     async def on_start(self) -> None:
         """Start claiming; every poll is a Wake to itself."""
@@ -152,8 +152,9 @@ class BatchSender(AsyncioActor):
             self._wake.set()
 
     def _learn(self, landed: Landed) -> None:
-        """A provider that could not take a batch rests: at least as long as it asks, longer with each failure in a row."""
-        if landed.pause_s is None:
+        """A provider that could not take a batch, or left us without an answer, rests: at least as long as it asks, longer
+        with each failure in a row. Else a provider that hangs would turn a whole campaign `unknown`, batch by batch."""
+        if landed.pause_s is None and landed.outcome != "unknown":
             if landed.outcome in ("accepted", "rejected"):
                 self._failures = 0
             return

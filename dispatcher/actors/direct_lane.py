@@ -39,9 +39,12 @@ class _Item:
 class DirectLane:
     """What waits to be stored, and the loop that stores and sends it."""
 
-    def __init__(self, ground: Ground, rested: Callable[[], bool], landed: asyncio.Event) -> None:
+    def __init__(
+        self, ground: Ground, rested: Callable[[], bool], learn: Callable[[Landed], None], landed: asyncio.Event
+    ) -> None:
         self._g = ground
         self._rested = rested
+        self._learn = learn
         self._landed = landed
         self._closed = False
         self._waiting: list[tuple[SendDirect, asyncio.Future[DirectResult]]] = []
@@ -172,6 +175,7 @@ class DirectLane:
                 prices=[item.direct.price for item in items],
             )
             landed = await Flight(self._g, self._claim(opened, load)).submit(load)
+            self._learn(landed)
         except BaseException as error:
             for item in items:
                 if not item.result.done():

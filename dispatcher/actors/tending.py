@@ -20,7 +20,7 @@ from dispatcher.domain.provider_ids import to_key
 from dispatcher.observability.metrics import Metrics
 from dispatcher.providers import base
 from dispatcher.storage import batches, deliveries, reports, unknowns
-from dispatcher.storage.errors import DatabaseAway
+from dispatcher.storage.errors import DatabaseAway, is_unique_violation
 from dispatcher.storage.pool import Database
 
 log = structlog.get_logger(__name__)
@@ -215,7 +215,14 @@ class Tending:
 
     async def _resolve(self, tenant_id: int, batch_id: int, some: list[unknowns.Evidence]) -> dict[str, str]:
         unit = unknowns.ResolveUnit(tenant_id, batch_id, some, await self._prices.table(), self._clock.utc_now())
-        resolved: unknowns.Resolved = await self._ledger.ask(Post(unit), timeout_s=_LEDGER_TIMEOUT_S)
+        try:
+            resolved: unknowns.Resolved = await self._ledger.ask(Post(unit), timeout_s=_LEDGER_TIMEOUT_S)
+        except Exception as error:
+            if not is_unique_violation(error):
+                raise
+            # The provider gave one of these ids to another message before: no evidence of whose they are.
+            log.error("batch.not_resolved", batch_id=batch_id, error=str(error))  # noqa: TRY400 - the provider's doing
+            return {e.provider_key: "id_taken" for e in some}
         if resolved.settled:
             log.info("batch.resolved", batch_id=batch_id, messages=resolved.settled)
         if resolved.twice:

@@ -197,12 +197,13 @@ class Overdue:
 # Silent: the provider has reported finally on a batch that left later, and has named none of this one.
 _OVERDUE = """
 SELECT b.tenant_id, b.batch_id,
-       t.unknown_policy = 'at_least_once'
+       coalesce(c.status, '') <> 'cancelled' AND (t.unknown_policy = 'at_least_once'
        OR (t.unknown_policy = 'resend_if_silent' AND b.resolved = 0 AND EXISTS (
            SELECT FROM batch later JOIN delivery d ON d.batch_id = later.batch_id AND d.tenant_id = later.tenant_id
            WHERE later.provider = b.provider AND later.state = 'recorded' AND later.submitted_at > b.submitted_at
-             AND d.recorded_on >= b.submitted_at::date AND d.state BETWEEN 40 AND 43 AND d.reports IS NOT NULL)) AS resend
+             AND d.recorded_on >= b.submitted_at::date AND d.state BETWEEN 40 AND 43 AND d.reports IS NOT NULL))) AS resend
 FROM batch b JOIN tenant t ON t.tenant_id = b.tenant_id
+LEFT JOIN campaign c ON c.tenant_id = b.tenant_id AND c.campaign_id = b.campaign_id
 WHERE b.state = 'unknown' AND b.submitted_at < now() - $1 * interval '1 second'
 ORDER BY b.submitted_at LIMIT 100
 """
