@@ -19,6 +19,7 @@ from dispatcher.storage.unit import Unit
 
 # A deadlock or a serialization failure undoes a unit completely, so it may run again.
 _TRIES_MAX = 4
+_STOP_TIMEOUT_S = 8.0
 
 log = structlog.get_logger(__name__)
 
@@ -46,6 +47,11 @@ class WalletLedger(AsyncioActor):
             case _:
                 msg = f"WalletLedger does not take {message!r}"
                 raise TypeError(msg)
+
+    async def on_stop(self) -> None:
+        """Units that run are finished: whoever asked may be gone, the transaction is not."""
+        if not await self.settle(_STOP_TIMEOUT_S):
+            log.warning("ledger.stop_cut", timeout_s=_STOP_TIMEOUT_S)
 
     async def _credit(self, message: Credit) -> Any:
         movement = money.credit(
