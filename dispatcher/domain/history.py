@@ -7,7 +7,7 @@ for it, it is read from the batch, the delivery and its reports.
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from dispatcher.domain.lattice import MessageState
 
@@ -30,8 +30,8 @@ _BATCH_WORDS = {
     "cancelled": "the campaign was cancelled before this message left",
     "recorded": "its delivery record has been retired",
 }
-# "DELIVRD 2026-01-05T10:00:00+00:00", joined by "; " (storage/reports.py).
-_report = re.compile(r"(.*) (\S+)", re.DOTALL).fullmatch
+# "DELIVRD 2026-01-05 10:00:00" in UTC, or the word alone; joined by "; " (storage/reports.py).
+_report = re.compile(r"(.*?)(?: (\d{4}-\d\d-\d\d \d\d:\d\d:\d\d))?", re.DOTALL | re.ASCII).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,18 +121,13 @@ def _outcome(delivery: DeliveryFacts) -> list[Event]:
         return [Event(delivery.recorded_at, delivery.state.name.lower(), delivery.reason)]
     price = f"{delivery.segments} segments, {delivery.price} credits"
     told = [Event(delivery.recorded_at, "accepted", f"as {delivery.provider_id}: {price}")]
-    reports = [text for text in (delivery.reports or "").split("; ") if text]
-    for text in reports:
-        match = _report(text)
-        word, at = match.groups() if match else (text, "-")
-        told.append(Event(_time(at), "report", word))
+    told += [_report_event(text) for text in (delivery.reports or "").split("; ") if text]
     if delivery.state is not MessageState.ACCEPTED:
         told.append(Event(delivery.reported_at, delivery.state.name.lower(), delivery.reason))
     return told
 
 
-def _time(text: str) -> datetime | None:
-    try:
-        return datetime.fromisoformat(text)
-    except ValueError:
-        return None
+def _report_event(text: str) -> Event:
+    match = _report(text)
+    word, at = match.groups() if match else (text, None)
+    return Event(None if at is None else datetime.fromisoformat(at).replace(tzinfo=UTC), "report", word)

@@ -13,6 +13,8 @@ SECURITY_HEADERS: Final = {
     "Referrer-Policy": "no-referrer",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Cache-Control": "no-store",
+    # In place of the library's own, which tells its version.
+    "Server": "dispatcher",
 }
 
 _encode = msgspec.json.Encoder().encode

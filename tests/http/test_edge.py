@@ -50,6 +50,7 @@ async def test_every_answer_carries_the_security_headers(api: Stand) -> None:
         assert set(SECURITY_HEADERS) <= set(headers)
         assert "nosniff" == headers["X-Content-Type-Options"]
         assert "DENY" == headers["X-Frame-Options"]
+        assert ["dispatcher"] == headers.getall("Server")
 
 
 @pytest.mark.parametrize(

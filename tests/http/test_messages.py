@@ -170,6 +170,7 @@ async def test_a_message_tells_its_history(api: Stand, flow: Flow) -> None:
     failed = (await api.call("GET", f"messages/msg_{flow.campaign_id}_2")).json
     assert ("undelivered", "absent subscriber") == (failed["state"], failed["reason"])
     assert ["planned", "submitted", "accepted", "report", "undelivered"] == [e["event"] for e in failed["history"]]
+    assert ("UNDELIV", failed["reported_at"][:19]) == (failed["history"][3]["detail"], failed["history"][3]["at"][:19])
     suppressed = (await api.call("GET", f"messages/msg_{flow.campaign_id}_4")).json
     assert ["planned", "suppressed"] == [e["event"] for e in suppressed["history"]]
     unknown = (await api.call("GET", f"messages/msg_{flow.campaign_id}_6")).json
