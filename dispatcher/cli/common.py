@@ -25,6 +25,7 @@ T = TypeVar("T")
 F = TypeVar("F", bound=Callable[..., Any])
 
 EX_CONFIG = 78  # sysexits.h: something was found in an unconfigured or misconfigured state
+EX_TERMINATED = 128 + 15  # as a shell says it of a process that SIGTERM ended
 STATEMENT_TIMEOUT_S = 300.0
 
 
@@ -134,8 +135,11 @@ async def _require_schema(db: Database) -> None:
 
 
 def run(main: Coroutine[Any, Any, T]) -> T:
-    """Run a command's work to its end; Ctrl-C cancels it, and it cleans up."""
-    return asyncio.run(main)
+    """Run a command's work to its end. Ctrl-C, and SIGTERM where the work asks for it, cancel it; it cleans up first."""
+    try:
+        return asyncio.run(main)
+    except asyncio.CancelledError:
+        raise click.exceptions.Exit(EX_TERMINATED) from None
 
 
 def print_json(data: object) -> None:

@@ -41,7 +41,9 @@ class NewStore:
     api_key: str
 
 
-def check_fields(*, name: str, email: str, country: str, timezone: str, credit_count: int) -> StoreFields | list[FieldError]:
+def check_fields(
+    *, name: str, email: str, country: str, timezone: str, credit_count: int
+) -> StoreFields | list[FieldError]:
     """The fields as they are stored, or everything that is wrong with them. `country` is ISO 3166 alpha-2 with a calling
     code, `timezone` a name of the IANA database, `credit_count` 0 to CREDITS_MAX."""
     cleaned, address = clean_name("name", name), clean_login_email(email)
@@ -51,7 +53,9 @@ def check_fields(*, name: str, email: str, country: str, timezone: str, credit_c
     if country.upper() not in phonenumbers.SUPPORTED_REGIONS:
         errors.append(FieldError("country", "unknown_country", f"{country!r} is no country code (ISO 3166 alpha-2)"))
     if not _is_timezone(timezone):
-        errors.append(FieldError("timezone", "unknown_timezone", f"{timezone!r} is no time zone (such as Europe/Athens)"))
+        errors.append(
+            FieldError("timezone", "unknown_timezone", f"{timezone!r} is no time zone (such as Europe/Athens)")
+        )
     if not 0 <= credit_count <= CREDITS_MAX:
         errors.append(FieldError("credits", "out_of_range", f"a store starts with 0 to {CREDITS_MAX} credits"))
     if errors or isinstance(cleaned, FieldError) or isinstance(address, FieldError):

@@ -19,7 +19,9 @@ _CONTACTS_MAX = 1_000_000
 
 @click.command("run")
 @config_option
-@click.option("--roles", help=f"What this process does, with commas between: {', '.join(sorted(ROLES))} (default: all).")
+@click.option(
+    "--roles", help=f"What this process does, with commas between: {', '.join(sorted(ROLES))} (default: all)."
+)
 @click.option(
     "--with-simulator",
     is_flag=True,
@@ -53,7 +55,9 @@ def _roles(text: str | None) -> frozenset[str]:
 
 
 @click.command("simulate")
-@click.option("--port", type=click.IntRange(0, 65535), required=True, help="Port to listen on; 0: any free one, printed.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), required=True, help="Port to listen on; 0: any free one, printed."
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--dlr-url", help="Where delivery reports are posted (http://...); without it there are none.")
 @click.option("--dlr-secret", default="", help="The webhook secret that signs them.")

@@ -44,7 +44,9 @@ def key_group() -> None:
 @click.option("--name", required=True, help="The store's name, as its customers know it.")
 @click.option("--email", required=True, help="Its owner's e-mail: the login.")
 @click.option("--credits", "credit_count", type=int, default=0, show_default=True, help="Credits to start with.")
-@click.option("--country", default="GR", show_default=True, help="ISO 3166 alpha-2; numbers without a calling code are its.")
+@click.option(
+    "--country", default="GR", show_default=True, help="ISO 3166 alpha-2; numbers without a calling code are its."
+)
 @click.option("--timezone", default="Europe/Athens", show_default=True, help="IANA name; days and quiet hours are its.")
 @config_option
 @json_option

@@ -88,14 +88,14 @@ def _summary(x: Explanation, *, show_phone: bool) -> Iterator[tuple[str, str]]:
     yield "consent", "not opted out" if x.opt_out is None else f"opted out {_time(x.opt_out.at)} by {x.opt_out.source}"
     if x.campaign is not None:
         reason = f" ({x.campaign.status_reason})" if x.campaign.status_reason else ""
-        yield "campaign", f"{encode(Kind.CAMPAIGN, x.campaign.campaign_id)} {x.campaign.name}: {x.campaign.status}{reason}"
+        yield (
+            "campaign",
+            f"{encode(Kind.CAMPAIGN, x.campaign.campaign_id)} {x.campaign.name}: {x.campaign.status}{reason}",
+        )
     reason = f" ({batch.reason})" if batch.reason else ""
     yield "route", f"{batch.provider} as {batch.sender}"
-    yield (
-        "batch",
-        f"{encode(Kind.BATCH, batch.batch_id)} of {claim.size}: {batch.state}{reason}; fence {claim.fence}, "
-        f"attempts {batch.attempts}, resends {batch.resends}, still held {claim.hold}",
-    )
+    claimed = f"fence {claim.fence}, attempts {batch.attempts}, resends {batch.resends}, still held {claim.hold}"
+    yield "batch", f"{encode(Kind.BATCH, batch.batch_id)} of {claim.size}: {batch.state}{reason}; {claimed}"
     text = delivery.text if delivery is not None else x.facts.text
     yield "text", "rendered when it leaves" if text is None else text.replace("\n", "\\n")
     if delivery is not None:

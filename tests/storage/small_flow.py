@@ -138,9 +138,7 @@ async def _recorded(db: Database, claim: Claim) -> None:
     await run(db, BeginSubmitUnit(claim, 60, extend=3))
     claim = Claim(**{**{name: getattr(claim, name) for name in claim.__slots__}, "hold": claim.hold + 3})
     ends = (MessageState.ACCEPTED, MessageState.ACCEPTED, MessageState.REJECTED, MessageState.SUPPRESSED)
-    records = [
-        _record(claim, n, state, 1 if state is MessageState.ACCEPTED else 0) for n, state in enumerate(ends, 1)
-    ]
+    records = [_record(claim, n, state, 1 if state is MessageState.ACCEPTED else 0) for n, state in enumerate(ends, 1)]
     await run(db, SettleUnit(claim, records))
     base = claim.batch_id * 1000
     told = [
@@ -178,8 +176,6 @@ async def _direct(db: Database, tenant_id: int) -> int:
     items = [Direct(tenant_id, "SHOP", PHONE + n, "GR", f"Your code is {n}", 1, 1, "transactional") for n in (1, 2)]
     opened = await run(db, OpenDirectUnit(PROVIDER, items, owner="node", lease_s=60))
     (batch,) = opened.batches
-    claim = Claim(
-        tenant_id, batch.batch_id, None, 1, 0, 0, 1, 2, 2, "SHOP", 0, batch.hold, 0, 0, None, NOW, None
-    )
+    claim = Claim(tenant_id, batch.batch_id, None, 1, 0, 0, 1, 2, 2, "SHOP", 0, batch.hold, 0, 0, None, NOW, None)
     await run(db, SettleUnit(claim, [_record(claim, n, MessageState.ACCEPTED, 1) for n in (1, 2)]))
     return int(batch.batch_id)

@@ -7,7 +7,7 @@ from dispatcher.storage import audit
 from dispatcher.storage.audit import Check
 from dispatcher.storage.pool import Database
 from tests.storage import small_flow
-from tests.storage.small_flow import Flow, PHONE
+from tests.storage.small_flow import PHONE, Flow
 
 # name of the check that must fail; the damage; what its detail must say. {t} {c} {x} are the tenant, the campaign and the
 # cancelled campaign; {b0}.. the campaign's batches in order; {d} the direct batch.

@@ -31,7 +31,9 @@ async def test_a_delivered_message_is_told_from_the_contact_to_the_report(db: Da
     assert (found.facts.delivery.text, found.facts.delivery.segments, found.facts.delivery.price) == ("Hello 1", 1, 1)
     assert found.facts.delivery.provider_id == provider_id
     told = [event.event for event in explain.timeline(found)]
-    assert [told.count(word) for word in ("hold", "extend", "settle", "submitted", "accepted", "report", "delivered")] == [1] * 7
+    assert [
+        told.count(word) for word in ("hold", "extend", "settle", "submitted", "accepted", "report", "delivered")
+    ] == [1] * 7
     in_order = ("contact", "campaign_created", "planned", "submitted", "accepted", "report", "delivered")
     assert [word for word in told if word in in_order] == list(in_order)
     assert [posting.kind for posting in found.postings] == ["hold", "extend", "settle"]

@@ -82,7 +82,9 @@ class Receipts:
         )
 
 
-def compare(campaign: Mapping[str, Any], wallet_held: int, received: Received, totals: Totals, expected: int) -> list[Row]:
+def compare(
+    campaign: Mapping[str, Any], wallet_held: int, received: Received, totals: Totals, expected: int
+) -> list[Row]:
     """The table. `campaign`: as the API shows it; `expected`: the contacts that were imported and had not opted out. The
     price is one credit a segment."""
     counts, cost = campaign["counts"], campaign["cost"]

@@ -38,24 +38,27 @@ async def run_with_simulator(settings: Settings, config_file: Path | None, roles
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
     with tempfile.TemporaryDirectory(prefix="dispatcher-run-") as work_dir:
-        plan = Plan(
-            state_dir=places.state_dir(settings).absolute(),
-            profile=_PROFILE,
-            work_dir=Path(work_dir),
-            port=settings.http.port,
-            rate_per_s=_RATE_PER_S,
-            settings=_settings(settings),
-            daemon_arguments=(
-                *("--roles", ",".join(sorted(roles))),
-                *(("--config", str(config_file.absolute())) if config_file is not None else ()),
-            ),
-        )
+        plan = _plan(settings, config_file, roles, Path(work_dir))
         async with stage(plan) as place:
             async with address(settings) as dsn, opened(dsn) as db:
-                login = await _login(db)
+                login = await login_of(db)
             for line in _welcome(place, *login):
                 click.echo(line)
             return await _until(stop, place)
+
+
+def _plan(settings: Settings, config_file: Path | None, roles: Collection[str], work_dir: Path) -> Plan:
+    arguments = ["--roles", ",".join(sorted(roles))]
+    arguments += ["--config", str(config_file.absolute())] if config_file is not None else []
+    return Plan(
+        state_dir=places.state_dir(settings).absolute(),
+        profile=_PROFILE,
+        work_dir=work_dir,
+        port=settings.http.port,
+        rate_per_s=_RATE_PER_S,
+        settings=_settings(settings),
+        daemon_arguments=tuple(arguments),
+    )
 
 
 def _settings(settings: Settings) -> dict[str, str]:
@@ -68,7 +71,7 @@ def _settings(settings: Settings) -> dict[str, str]:
     return given
 
 
-async def _login(db: Database) -> tuple[str, str]:
+async def login_of(db: Database) -> tuple[str, str]:
     """A password and a key of the demo's store: a new store at the first start, new ones of the same store later."""
     fields = new_store.check_fields(
         name="Demo store", email=EMAIL, country="GR", timezone="Europe/Athens", credit_count=_CREDITS

@@ -23,7 +23,7 @@ from dispatcher.cli import new_store
 from dispatcher.cli.common import opened, print_rows
 from dispatcher.cli.demo import comparison
 from dispatcher.cli.demo.api import Api, client
-from dispatcher.cli.demo.comparison import Received, Receipts
+from dispatcher.cli.demo.comparison import Receipts, Received
 from dispatcher.cli.demo.people import ContactFile, contact_file
 from dispatcher.cli.demo.stage import Plan, Stage, stage
 from dispatcher.config.clock import SystemClock
@@ -94,7 +94,7 @@ async def run_demo(demo: Demo) -> int:
 @contextmanager
 def _work_dir(*, keep: bool) -> Iterator[Path]:
     # PostgreSQL's user has to walk through it (not read it) when we are root.
-    folder = Path(tempfile.mkdtemp(prefix="dispatcher-demo-", dir="/tmp"))  # noqa: S108 - a short path, for the socket
+    folder = Path(tempfile.mkdtemp(prefix="dispatcher-demo-", dir="/tmp"))
     folder.chmod(0o711)
     try:
         yield folder
@@ -189,20 +189,31 @@ async def _wait_for_reports(
 ) -> dict[str, Any]:
     """The campaign, once it is completed and no report is outstanding at the provider or here."""
     progress = _Progress(size, clock)
-    async with asyncio.timeout(_PATIENCE_S + size / 1000 * _SEND_S_PER_1000):
-        while True:
-            place.daemon.check_alive()
-            place.simulator.check_alive()
-            campaign: dict[str, Any] = await api.get(f"/api/v1/campaigns/{campaign_id}")
-            progress.show(campaign["counts"])
-            if campaign["status"] == "completed" and campaign["counts"]["accepted"] == 0:
-                stats = await provider.get("/_sim/stats")
-                if stats["reports"]["pending"] == 0:
+    patience_s = _PATIENCE_S + size / 1000 * _SEND_S_PER_1000
+    try:
+        async with asyncio.timeout(patience_s):
+            while True:
+                place.daemon.check_alive()
+                place.simulator.check_alive()
+                campaign: dict[str, Any] = await api.get(f"/api/v1/campaigns/{campaign_id}")
+                progress.show(campaign["counts"])
+                if await _is_over(campaign, provider):
                     progress.end(campaign["counts"])
                     return campaign
-            elif campaign["status"] not in ("planning", "sending", "completed"):
-                raise click.ClickException(f"the campaign is {campaign['status']}: {campaign['status_reason']}")
-            await asyncio.sleep(_POLL_S)
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError as error:
+        stats = await provider.get("/_sim/stats")
+        told = f"the campaign was not over within {patience_s:.0f} s: {campaign['status']} {campaign['counts']}"
+        raise click.ClickException(f"{told}; the provider says {stats}") from error
+
+
+async def _is_over(campaign: Mapping[str, Any], provider: Api) -> bool:
+    if campaign["status"] not in ("planning", "sending", "completed"):
+        raise click.ClickException(f"the campaign is {campaign['status']}: {campaign['status_reason']}")
+    if campaign["status"] != "completed" or campaign["counts"]["accepted"]:
+        return False
+    stats = await provider.get("/_sim/stats")
+    return bool(stats["reports"]["pending"] == 0)
 
 
 class _Progress:
@@ -213,6 +224,7 @@ class _Progress:
         self._clock = clock
         self._terminal = sys.stdout.isatty()
         self._said_s = float("-inf")
+        self._said = ""
 
     def show(self, counts: Mapping[str, int]) -> None:
         """Say how far it is, when it is time to."""
@@ -229,6 +241,9 @@ class _Progress:
         ended = counts["delivered"] + counts["undelivered"] + counts["expired"]
         sent = ended + counts["accepted"]
         text = f"  accepted {sent:,} of {self._size:,}, reports in {ended:,}, rejected {counts['rejected']:,}"
+        if text == self._said and not (self._terminal and newline):
+            return
+        self._said = text
         click.echo(f"\r{text:<78}" if self._terminal else text, nl=newline)
 
 
