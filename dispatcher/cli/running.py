@@ -68,9 +68,10 @@ def simulate_command(
     port: int, host: str, dlr_url: str | None, dlr_secret: str, seed: int, profile: str | None, _config_file: str | None
 ) -> None:
     """Run a provider simulator that speaks Mitto's API, until a signal ends it."""
-    argv = ["--port", str(port), "--host", host, "--dlr-secret", dlr_secret, "--seed", str(seed)]
-    argv += ["--dlr-url", dlr_url] if dlr_url else []
-    argv += ["--profile", profile] if profile else []
+    # With "=": a secret that begins with a dash is a secret too.
+    argv = [f"--port={port}", f"--host={host}", f"--dlr-secret={dlr_secret}", f"--seed={seed}"]
+    argv += [f"--dlr-url={dlr_url}"] if dlr_url else []
+    argv += [f"--profile={profile}"] if profile else []
     sys.exit(simulator.main(argv))
 
 

@@ -179,6 +179,15 @@ async def test_a_second_start_gives_a_new_login_of_the_same_store(db: Database) 
     assert passwords.is_password(stored, second[0])
 
 
+async def test_a_simulator_takes_a_secret_that_begins_with_a_dash() -> None:
+    """Random secrets do, one in thirty-two."""
+    async with _started("simulate", "--port", "0", "--dlr-secret=-x", "--dlr-url=http://127.0.0.1:1/") as process:
+        assert "listening" in await _until(process, "listening")
+        process.terminate()
+        async with asyncio.timeout(STEP_TIMEOUT_S):
+            assert await process.wait() == 0
+
+
 async def test_run_without_a_secret_ends_with_78() -> None:
     """One line that names the setting, and no server was started."""
     with pg.temporary_state_dir() as folder:

@@ -46,16 +46,16 @@ class Child:
         return self.process.pid
 
     async def first_line(self, timeout_s: float) -> bytes:
-        """The first line that it prints. ChildFailed when there is none in time."""
+        """The first line that it prints. ChildFailed when there is none in time, or it ends before."""
         if self.process.stdout is None:
             raise RuntimeError(f"the output of {self.name} is not read here")
         try:
             async with asyncio.timeout(timeout_s):
                 line = await self.process.stdout.readline()
-        except TimeoutError:
-            line = b""
-        if not line:
-            raise self.failed(f"said nothing within {timeout_s:g} s")
+                if not line:
+                    raise self.failed(f"ended with status {await self.process.wait()}")
+        except TimeoutError as error:
+            raise self.failed(f"said nothing within {timeout_s:g} s") from error
         return line
 
     def check_alive(self) -> None:

@@ -91,7 +91,7 @@ async def _start_simulator(plan: Plan, base_url: str, secret: str) -> Child:
     profile = plan.work_dir / "simulator.json"
     profile.write_text(json.dumps(dict(plan.profile)))
     arguments = ["simulate", "--port", "0", "--seed", str(plan.seed), "--profile", str(profile)]
-    arguments += ["--dlr-url", base_url + _WEBHOOK_PATH, "--dlr-secret", secret]
+    arguments += [f"--dlr-url={base_url}{_WEBHOOK_PATH}", f"--dlr-secret={secret}"]
     log = plan.logs and plan.logs / "simulator.log"
     return await children.start("the simulator", arguments, {}, log=log, read_output=True)
 
