@@ -86,7 +86,9 @@ WITH up AS (
 SELECT tenant_id, campaign_id, n, refund, first_key FROM s
 """
 
-_KNOWN = "SELECT provider_key FROM delivery WHERE provider_key = ANY($1::uuid[]) AND recorded_on >= $2 AND recorded_on < $3"
+_KNOWN = """
+SELECT provider_key, state FROM delivery WHERE provider_key = ANY($1::uuid[]) AND recorded_on >= $2 AND recorded_on < $3
+"""
 
 # A report that comes for an id already parked replaces it only when it says more: a final state over none or "on its way".
 _PARK = """
@@ -154,14 +156,28 @@ async def _apply_all(
 ) -> tuple[Applied, Sequence[KeyedReport], list[money.Movement]]:
     movements: list[money.Movement] = []
     until = since + timedelta(days=RECENT_DAYS + 2)
-    changed = await _apply(conn, [r for r in reports if _is_final(r)], since, until, movements)
-    left: Sequence[KeyedReport] = ()
-    if changed < len(reports):
-        left = await _without_message(conn, reports, since, until)
+    changed, left = await _apply_between(conn, reports, since, until, movements)
     if left:
-        changed += await _apply(conn, [r for r in left if _is_final(r)], _BEFORE, since, movements)
-        left = await _without_message(conn, left, _BEFORE, since)
+        older, left = await _apply_between(conn, left, _BEFORE, since, movements)
+        changed += older
     return Applied(changed, len(reports) - changed - len(left), len(left)), left, movements
+
+
+async def _apply_between(
+    conn: Any, reports: Sequence[KeyedReport], since: date, until: date, movements: list[money.Movement]
+) -> tuple[int, Sequence[KeyedReport]]:
+    """How many messages of these days changed, and the reports that found none."""
+    finals = [r for r in reports if _is_final(r)]
+    changed = await _apply(conn, finals, since, until, movements)
+    if changed == len(reports):
+        return changed, ()
+    rows = await conn.fetch(_KNOWN, [r.key for r in reports], since, until)
+    known = {row["provider_key"].hex: row["state"] for row in rows}
+    # Each statement sees what was committed before it began: a message that was recorded between the two is known to the
+    # second, and untouched by the first.
+    late = [r for r in finals if known.get(r.key) == MessageState.ACCEPTED]
+    changed += await _apply(conn, late, since, until, movements)
+    return changed, [r for r in reports if r.key not in known]
 
 
 def _key(report: KeyedReport) -> str:
@@ -200,14 +216,6 @@ async def _apply(
                 )
             )
     return sum(row["n"] for row in rows)
-
-
-async def _without_message(
-    conn: Any, reports: Sequence[KeyedReport], since: date, until: date
-) -> list[KeyedReport]:
-    rows = await conn.fetch(_KNOWN, [r.key for r in reports], since, until)
-    known = {row["provider_key"].hex for row in rows}
-    return [r for r in reports if r.key not in known]
 
 
 async def _park(conn: Any, left: Sequence[KeyedReport]) -> None:
