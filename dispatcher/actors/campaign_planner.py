@@ -18,7 +18,7 @@ from dispatcher.actors.prices import Prices
 from dispatcher.actors.runtime import Address, AsyncioActor
 from dispatcher.domain import codes, composing
 from dispatcher.domain.money import InsufficientCredits
-from dispatcher.storage import ledger, planning
+from dispatcher.storage import funds, ledger, planning
 from dispatcher.storage.errors import DatabaseAway
 from dispatcher.storage.pool import Database
 
@@ -29,6 +29,7 @@ log = structlog.get_logger(__name__)
 _CHUNK_TIMEOUT_S = 120.0
 # Link prefixes to choose from, and random suffixes beyond those needed in case some repeat.
 _PREFIXES, _SPARE = 4, 16
+_WAITING_MAX, _NEEDED_MAX = 100, 10_000
 
 
 class CampaignPlanner(AsyncioActor):
@@ -62,6 +63,8 @@ class CampaignPlanner(AsyncioActor):
         self._jobs_max = jobs_max
         self._poll_s = poll_s
         self._busy: dict[tuple[int, int], asyncio.Task[None]] = {}
+        # What the next message of a campaign that waits for funds may cost: below it, looking again is in vain.
+        self._needed: dict[tuple[int, int], int] = {}
 
     async def on_start(self) -> None:
         """Look at once, and then every `poll_s`: a lost Wake costs no more than that."""
@@ -79,6 +82,7 @@ class CampaignPlanner(AsyncioActor):
         try:
             async with self._db.acquire() as conn:
                 await planning.start_due_campaigns(conn)
+                await self._wake_funded(conn)
                 jobs = await planning.claim_plans(conn, self._owner, self._lease_s, list(self._busy), free)
         except DatabaseAway as error:
             log.warning("planner.database_away", error=str(error))
@@ -88,6 +92,19 @@ class CampaignPlanner(AsyncioActor):
             task = self.spawn(self._plan(job), name=f"plan:{job.campaign_id}")
             self._busy[key] = task
             task.add_done_callback(partial(self._done, key))
+
+    async def _wake_funded(self, conn: Any) -> None:
+        """Campaigns go on whose own batches gave back enough."""
+        found = await funds.waiting(conn, _WAITING_MAX)
+        some = [one for one in found if one.available >= self._needed.get((one.tenant_id, one.campaign_id), 1)]
+        if some:
+            await funds.wake(conn, some)
+
+    async def _sleep(self, conn: Any, job: planning.PlanJob, needed: int) -> bool:
+        if len(self._needed) >= _NEEDED_MAX:
+            self._needed.clear()  # forgetting one costs one look in vain
+        self._needed[job.tenant_id, job.campaign_id] = needed
+        return await funds.pause_for_funds(conn, job, needed)
 
     def _done(self, key: tuple[int, int], _task: "asyncio.Task[None]") -> None:
         del self._busy[key]
@@ -142,6 +159,6 @@ class CampaignPlanner(AsyncioActor):
                 available = balance.available if balance else 0
                 size_max = composing.affordable(available, unit.needed, unit.size)
                 if size_max == 0:
-                    if await planning.pause_for_funds(conn, job, -(-unit.needed // unit.size)):
+                    if await self._sleep(conn, job, -(-unit.needed // unit.size)):
                         return None
                     size_max = 1  # a credit came meanwhile

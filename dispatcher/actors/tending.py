@@ -19,7 +19,7 @@ from dispatcher.domain import codes, segments
 from dispatcher.domain.provider_ids import to_key
 from dispatcher.observability.metrics import Metrics
 from dispatcher.providers import base
-from dispatcher.storage import batches, deliveries, reports, unknowns
+from dispatcher.storage import batches, cancelling, deliveries, reports, unknowns
 from dispatcher.storage.errors import DatabaseAway, is_unique_violation
 from dispatcher.storage.pool import Database
 
@@ -31,6 +31,7 @@ _SLOW_EVERY_S = 60.0
 _LOOKUP_AFTER_S = 2.0
 _LOOKUPS_MAX, _LOOKUPS_AT_ONCE = 500, 8
 _PARKED_MAX = 1000
+_CANCELLED_MAX = 100
 _PARKED_DELAYS_S: Mapping[str, float] = {"first": 0.2, "max": 300.0}
 _LEFT_AFTER_S = 10.0
 _LEDGER_TIMEOUT_S = 60.0
@@ -88,9 +89,12 @@ class Tending:
         await self._sweep()
         parked = await self._parked()
         async with self._db.acquire() as conn:
+            cancelled = await cancelling.came_back(conn, _CANCELLED_MAX)
             unknown = await unknowns.unknown_count(conn)
             overdue = await unknowns.overdue(conn, self._unknown_after_s) if unknown else []
         self._metrics.unknown_messages.set(unknown)
+        for batch in cancelled:
+            await self._ledger.ask(Post(cancelling.CancelLeftUnit(*batch)), timeout_s=_LEDGER_TIMEOUT_S)
         for one in overdue:
             await self._ledger.ask(Post(unknowns.CloseUnit(one)), timeout_s=_LEDGER_TIMEOUT_S)
             log.warning("batch.closed", batch_id=one.batch_id, tenant_id=one.tenant_id, resend=one.resend)

@@ -126,7 +126,7 @@ class CreditUnit:
         self.movement = movement
 
     async def run(self, conn: Any) -> Done:
-        """Let the campaigns go on; the value is how many. The wallet is locked first, as `planning.pause_for_funds` does:
+        """Let the campaigns go on; the value is how many. The wallet is locked first, as `funds.pause_for_funds` does:
         a campaign cannot fall asleep between the two."""
         await conn.execute("SELECT FROM wallet WHERE tenant_id = $1 FOR UPDATE", self.movement.tenant_id)
         return Done(await resume_waiting_campaigns(conn, [self.movement.tenant_id]), [self.movement])

@@ -89,24 +89,6 @@ async def start_due_campaigns(conn: Any) -> int:
     return int(done.rsplit(" ", 1)[1])
 
 
-async def pause_for_funds(conn: Any, job: PlanJob, needed: int) -> bool:
-    """The campaign waits for funds; False when it was no longer ours. A credit that came meanwhile is not slept through:
-    the wallet is read under a lock that credits take too."""
-    row = await conn.fetchrow(
-        """WITH w AS (SELECT available FROM wallet WHERE tenant_id = $1 FOR UPDATE)
-           UPDATE campaign SET status = 'paused_funds', plan_lease_until = NULL,
-                  status_reason = 'the wallet does not cover the next recipients: top up to go on'
-           WHERE tenant_id = $1 AND campaign_id = $2 AND plan_fence = $3 AND status = 'planning'
-             AND (SELECT available FROM w) < $4
-           RETURNING 1""",
-        job.tenant_id,
-        job.campaign_id,
-        job.fence,
-        needed,
-    )
-    return row is not None
-
-
 def _audience_sql(audience: Mapping[str, Any], first: int) -> tuple[str, list[Any]]:
     """The WHERE clause of an audience in its canonical form, and its arguments from $`first` on."""
     if audience["kind"] == "all":
