@@ -7,6 +7,7 @@ what does not settle by itself (`tending.py`).
 
 import asyncio
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -27,7 +28,7 @@ from dispatcher.storage.pool import Database
 
 log = structlog.get_logger(__name__)
 
-FLUSH_BODIES_MAX = 1000
+FLUSH_LOADS_MAX = 1000
 APPLY_REPORTS_MAX = 2000
 # The apply is not what a webhook waits for: it gathers until there are so many reports, or for so long, since a batch of
 # 500 costs about half of one of 30 a report.
@@ -41,11 +42,11 @@ _RETRY_S = 0.5
 
 @dataclass(slots=True)
 class _Pending:
-    """A webhook body on its way to the inbox."""
+    """Webhook bodies on their way to the inbox."""
 
     provider: str
-    body: bytes
-    reports: list[Report]
+    bodies: Sequence[bytes]
+    reports: Sequence[Report]
     durable: "asyncio.Future[bool]"
 
 
@@ -55,7 +56,7 @@ class Durable:
 
     inbox_id: int
     provider: str
-    reports: list[Report]
+    reports: Sequence[Report]
 
 
 class DlrReconciler(AsyncioActor):
@@ -84,13 +85,13 @@ class DlrReconciler(AsyncioActor):
         self.spawn(self._tending.run(self.take), name="dlr:tending")
 
     async def on_receive(self, message: Any) -> Any:
-        """A ReportsReceived is answered when its body is durable; other messages go on meanwhile."""
+        """A ReportsReceived is answered when its bodies are durable; other messages go on meanwhile."""
         match message:
-            case ReportsReceived(provider, body, reports):
+            case ReportsReceived(provider, bodies, reports):
                 if self._backlog > BACKLOG_REPORTS_MAX:
                     raise ActorUnavailable("DlrReconciler", "full")
                 durable: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-                self._pending.append(_Pending(provider, body, list(reports), durable))  # type: ignore[arg-type]
+                self._pending.append(_Pending(provider, bodies, reports, durable))
                 self._arrived.set()
                 return durable
             case Wake():
@@ -112,7 +113,7 @@ class DlrReconciler(AsyncioActor):
             await self._arrived.wait()
             self._arrived.clear()
             while self._pending:
-                flush, self._pending = self._pending[:FLUSH_BODIES_MAX], self._pending[FLUSH_BODIES_MAX:]
+                flush, self._pending = self._pending[:FLUSH_LOADS_MAX], self._pending[FLUSH_LOADS_MAX:]
                 by_provider: dict[str, list[_Pending]] = {}
                 for pending in flush:
                     by_provider.setdefault(pending.provider, []).append(pending)
@@ -123,7 +124,7 @@ class DlrReconciler(AsyncioActor):
         """One commit for all of them; the database being away is the webhook's answer, and the provider comes again."""
         try:
             async with self._db.acquire(pool="dlr") as conn:
-                inbox_id = await store.insert_inbox(conn, provider, [p.body for p in some])
+                inbox_id = await store.insert_inbox(conn, provider, [body for p in some for body in p.bodies])
         except DatabaseAway as error:
             for pending in some:
                 if not pending.durable.done():
@@ -181,7 +182,7 @@ class DlrReconciler(AsyncioActor):
             self._tending.wake()
 
 
-def key_reports(provider: str, reports: list[Report]) -> list[store.KeyedReport]:
+def key_reports(provider: str, reports: Sequence[Report]) -> list[store.KeyedReport]:
     """One report for each message, with its key."""
     one_each = list(latest(reports).values())
     keys, _ = to_keys(provider, [report.provider_id for report in one_each])

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from dispatcher.domain.lattice import Report
 from dispatcher.storage.unit import Unit
 
 
@@ -85,14 +86,11 @@ class DirectResult:
 
 @dataclass(frozen=True, slots=True)
 class ReportsReceived:
-    """To DlrReconciler: one verified webhook body and its parsed reports. Answered (True) once the body is durable.
-
-    `reports` are `domain.lattice.Report` values; `body` is the raw request body.
-    """
+    """To DlrReconciler: verified webhook bodies, raw, and all the reports in them. Answered (True) once they are durable."""
 
     provider: str
-    body: bytes
-    reports: Sequence[object]
+    bodies: Sequence[bytes]
+    reports: Sequence[Report]
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from dispatcher.http.public import links
 from dispatcher.http.routing import Route, bind
 from dispatcher.http.services import SERVICES, HttpServices
 from dispatcher.http.webhooks import providers
+from dispatcher.http.webhooks.courier import COURIER, Courier
 
 # imports before contacts: contacts/imports is no contact's id.
 ROUTES: Final[tuple[Route, ...]] = (
@@ -36,6 +37,7 @@ def create_app(services: HttpServices) -> web.Application:
     body_bytes_max = max(services.settings.http.max_body_bytes, providers.BODY_BYTES_MAX)
     app = web.Application(middlewares=[edge], client_max_size=body_bytes_max)
     app[SERVICES] = services
+    app[COURIER] = Courier(services.reconciler)
     authenticator = Authenticator(services.db, services.clock.monotonic_s)
     for route in ROUTES:
         handler = bind(route, services, authenticator)

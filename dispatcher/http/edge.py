@@ -17,6 +17,7 @@ from dispatcher.storage.errors import DatabaseAway
 log = structlog.get_logger(__name__)
 
 _HEADERS = tuple(SECURITY_HEADERS.items())
+_LAST = _HEADERS[-1][0]
 _WORDS = {
     404: ("not_found", "there is nothing at this path"),
     405: ("method_not_allowed", "this path does not take this method"),
@@ -48,6 +49,8 @@ async def edge(
     except Exception as error:  # noqa: BLE001 - a bug: logged in full, and answered without a word of it
         response = _bug(request, error)
     headers = response.headers
+    if _LAST in headers:  # the answer came with all of them
+        return response
     for name, value in _HEADERS:
         headers.setdefault(name, value)
     return response

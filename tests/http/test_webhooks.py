@@ -38,8 +38,8 @@ async def test_reports_reach_the_reconciler_with_their_body(api: Stand) -> None:
         assert (200, b"") == (answer.status, answer.body)
         message = api.reconciler.told[-1]
         assert isinstance(message, ReportsReceived)
-        assert ("mitto", json.dumps(content).encode()) == (message.provider, message.body)
-        assert [MessageState.DELIVERED] * count == [report.state for report in message.reports]  # type: ignore[attr-defined]
+        assert ("mitto", [json.dumps(content).encode()]) == (message.provider, message.bodies)
+        assert [MessageState.DELIVERED] * count == [report.state for report in message.reports]
 
 
 @pytest.mark.parametrize("path", ["dlr", "inbound"])
