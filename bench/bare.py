@@ -80,7 +80,19 @@ async def copy_rows(rig: Rig, count: int) -> dict[str, Any]:
     await rig.db.execute("CREATE TABLE bare_copy (LIKE delivery INCLUDING DEFAULTS)")
     await rig.db.execute("CREATE UNIQUE INDEX ON bare_copy (provider_key, tenant_id)")
     now = datetime.now(UTC)
-    columns = ["batch_id", "phone", "provider_key", "recorded_at", "tenant_id", "n", "price", "recorded_on", "state", "segments", "text"]
+    columns = [
+        "batch_id",
+        "phone",
+        "provider_key",
+        "recorded_at",
+        "tenant_id",
+        "n",
+        "price",
+        "recorded_on",
+        "state",
+        "segments",
+        "text",
+    ]
     rows = [(1, 306900000000 + i, uuid4(), now, 1, i, 1, now.date(), 30, 1, "x" * 110) for i in range(count)]
     began = time.perf_counter()
     for at in range(0, count, 5000):

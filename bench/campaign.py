@@ -24,7 +24,12 @@ async def send(rig: Rig, count: int) -> dict[str, Any]:
     used: Usage = (await rig.usage()).since(before)
     counts = campaign["counts"]
     assert counts["accepted"] + counts["delivered"] == count, counts
-    return {"messages": count, "messages_per_s": round(count / took_s), "rss_peak_mb": round(peak / 1e6), **used.per_message(count)}
+    return {
+        "messages": count,
+        "messages_per_s": round(count / took_s),
+        "rss_peak_mb": round(peak / 1e6),
+        **used.per_message(count),
+    }
 
 
 async def send_with_reports(rig: Rig, count: int) -> dict[str, Any]:
@@ -87,7 +92,9 @@ async def main(*, count: int = 100_000, history: int = 10_000_000, memory: int =
             await rig.profile({"reports": {"lost": 1.0}})
             await send(rig, count)
             results["send_with_history"] = await send(rig, count) | {"history_messages": history}
-            results["send_with_reports_and_history"] = await send_with_reports(rig, count) | {"history_messages": history}
+            results["send_with_reports_and_history"] = await send_with_reports(rig, count) | {
+                "history_messages": history
+            }
     if memory:
         async with running() as rig:
             await rig.profile({"reports": {"lost": 1.0}})

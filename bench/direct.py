@@ -24,7 +24,7 @@ async def at_once(rig: Rig, count: int, callers: int, first: int) -> dict[str, A
 
     async def caller(offset: int) -> None:
         for i in range(offset, count, callers):
-            took.append(await _one(rig, first + i))
+            took.append(await _one(rig, first + i))  # noqa: PERF401 - one after the other
 
     before = await rig.usage()
     began = time.perf_counter()
@@ -48,4 +48,7 @@ async def main() -> dict[str, Any]:
         await rig.profile({"reports": {"lost": 1.0}})
         await rig.contacts(100_000)
         await at_once(rig, 2_000, 32, 10_000_000)
-        return {"one": await at_once(rig, 1_000, 1, 20_000_000), "thirty_two": await at_once(rig, 10_000, 32, 30_000_000)}
+        return {
+            "one": await at_once(rig, 1_000, 1, 20_000_000),
+            "thirty_two": await at_once(rig, 10_000, 32, 30_000_000),
+        }

@@ -129,9 +129,7 @@ class Rig:
         )
         created = json.loads(made.stdout)
         self.tenant_id = await self.db.fetchval("SELECT max(tenant_id) FROM tenant")
-        rows = [
-            (self.tenant_id, first_phone + i, "GR", NAMES[i % len(NAMES)], "Papadopoulos") for i in range(count)
-        ]
+        rows = [(self.tenant_id, first_phone + i, "GR", NAMES[i % len(NAMES)], "Papadopoulos") for i in range(count)]
         await self.db.copy_records_to_table(
             "contact", records=rows, columns=["tenant_id", "phone", "country", "first_name", "last_name"]
         )
@@ -147,7 +145,13 @@ class Rig:
 
     async def send_campaign(self, text: str) -> str:
         """Create a campaign to everybody and send it; its id."""
-        body = {"name": "bench", "text": text, "audience": "all", "sender": "Bench", "link_url": "https://shop.example/x"}
+        body = {
+            "name": "bench",
+            "text": text,
+            "audience": "all",
+            "sender": "Bench",
+            "link_url": "https://shop.example/x",
+        }
         async with self.http.post(f"{self.url}/api/v1/campaigns", json=body) as answer:
             created = await answer.json()
             assert answer.status == 201, created
@@ -186,12 +190,16 @@ async def running(environment: Mapping[str, str] | None = None) -> AsyncIterator
         await db.execute("CREATE EXTENSION IF NOT EXISTS pg_stat_statements")
         rig = Rig(folder, dsn, postgres.pid, db)
         await rig._sign_in("none yet")
-        simulator = _start(folder, "simulator", ["-m", "dispatcher.providers.simulator", "--port", "0", "--seed", "1"], {})
+        simulator = _start(
+            folder, "simulator", ["-m", "dispatcher.providers.simulator", "--port", "0", "--seed", "1"], {}
+        )
         processes.append(simulator)
         rig.simulator_url = await _listening(folder / "simulator.out")
         port = _free_port()
         rig.url = f"http://127.0.0.1:{port}"
-        daemon = _start(folder, "daemon", ["-m", "dispatcher.cli", "run"], _settings(rig, folder, port) | dict(environment or {}))
+        daemon = _start(
+            folder, "daemon", ["-m", "dispatcher.cli", "run"], _settings(rig, folder, port) | dict(environment or {})
+        )
         processes.append(daemon)
         rig._daemon = psutil.Process(daemon.pid)
         await _ready(rig.url, folder / "daemon.err")

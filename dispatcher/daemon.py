@@ -22,7 +22,7 @@ from dispatcher.actors.tending import PARTITION_DAYS_AHEAD
 from dispatcher.config import ConfigError, Settings, places
 from dispatcher.config.clock import SystemClock
 from dispatcher.config.logs import set_level
-from dispatcher.house import ROLES, House, bucket_of, build, open_providers
+from dispatcher.house import ROLES, House, bucket_of, build, make_providers, open_providers
 from dispatcher.observability.health import Readiness
 from dispatcher.observability.metrics import Metrics
 from dispatcher.observability.notify import Notifier
@@ -42,9 +42,13 @@ _GC_YOUNG = 20_000
 async def run(
     settings: Settings, *, roles: Collection[str] = ROLES, reload: Callable[[], Settings] | None = None
 ) -> int:
-    """Serve until SIGTERM or SIGINT, or until something fails for good. `reload` reads the settings again (SIGHUP)."""
+    """Serve until SIGTERM or SIGINT, or until something fails for good. `reload` reads the settings again (SIGHUP).
+
+    Raises ConfigError, before anything is started, for a provider that cannot be.
+    """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
+    providers = make_providers(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     notifier = Notifier(places.notify_socket())
@@ -52,7 +56,7 @@ async def run(
         postgres, dsn = await stack.enter_async_context(_postgres(settings))
         db = await stack.enter_async_context(_database(settings, dsn))
         metrics, clock = Metrics(), SystemClock()
-        providers = await open_providers(settings, stack)
+        await open_providers(providers, stack)
         house = build(settings, roles, db=db, metrics=metrics, clock=clock, providers=providers, readiness=_readiness)
         if settings.metrics_port is not None:
             server, _ = start_http_server(settings.metrics_port, settings.http.host, metrics.registry)

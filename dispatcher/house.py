@@ -20,7 +20,7 @@ from dispatcher.actors.spool import Spool
 from dispatcher.actors.supervision import ChildSpec, RestartBudget, Supervisor, Tree
 from dispatcher.actors.tending import Tending
 from dispatcher.actors.wallet_ledger import WalletLedger
-from dispatcher.config import Secret, Settings, places
+from dispatcher.config import ConfigError, Secret, Settings, places
 from dispatcher.config import settings as config
 from dispatcher.config.clock import Clock
 from dispatcher.domain.buckets import Bucket
@@ -64,15 +64,23 @@ def batch_size(settings: Settings, provider: config.Provider) -> int:
     return size if settings.tenant_rate_per_s is None else min(size, max(1, int(settings.tenant_rate_per_s)))
 
 
-async def open_providers(settings: Settings, stack: AsyncExitStack) -> dict[str, base.Provider]:
-    """The configured accounts, ready to be called; closed with the stack."""
+def make_providers(settings: Settings) -> dict[str, base.Provider]:
+    """The configured accounts, not opened. Raises ConfigError for one that cannot be."""
     providers: dict[str, base.Provider] = {}
     for name in settings.providers:
-        provider = create(provider_settings(settings, name))
+        try:
+            providers[name] = create(provider_settings(settings, name))
+        except ValueError as error:
+            setting = f"DISPATCHER_PROVIDERS__{name.upper()}__KIND"
+            raise ConfigError(setting, str(error), "correct the provider's settings") from error
+    return providers
+
+
+async def open_providers(providers: Mapping[str, base.Provider], stack: AsyncExitStack) -> None:
+    """Make them ready to be called; closed with the stack."""
+    for provider in providers.values():
         await provider.open()
         stack.push_async_callback(provider.close)
-        providers[name] = provider
-    return providers
 
 
 def provider_settings(settings: Settings, name: str) -> base.ProviderSettings:
@@ -95,7 +103,7 @@ def provider_settings(settings: Settings, name: str) -> base.ProviderSettings:
     )
 
 
-def build(  # noqa: PLR0915 - one thing told in order
+def build(
     settings: Settings,
     roles: Collection[str],
     *,
@@ -196,7 +204,7 @@ def build(  # noqa: PLR0915 - one thing told in order
             senders=senders,
             providers=providers,
             readiness=ready,
-            snapshot=lambda: tree.snapshot(),
+            snapshot=lambda: tree.snapshot(),  # noqa: PLW0108 - the tree is made below
         )
         specs.append(spec(http, lambda: HttpServer(services, host=settings.http.host, port=settings.http.port)))
     tree = Tree(Supervisor(specs, strategy="rest_for_one", budget=_BUDGET), observer=metrics)

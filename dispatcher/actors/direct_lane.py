@@ -19,7 +19,7 @@ from dispatcher.domain import segments
 from dispatcher.domain.money import InsufficientCredits
 from dispatcher.providers import base
 from dispatcher.storage.batches import Claim
-from dispatcher.storage.directs import Direct, Opened, OpenDirectUnit
+from dispatcher.storage.directs import Direct, OpenDirectUnit, Opened
 from dispatcher.storage.errors import DatabaseAway
 
 log = structlog.get_logger(__name__)

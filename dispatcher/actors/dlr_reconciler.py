@@ -17,7 +17,7 @@ import structlog
 
 from dispatcher.actors.messages import Post, ReportsReceived, Wake
 from dispatcher.actors.runtime import ActorUnavailable, Address, AsyncioActor
-from dispatcher.actors.tending import Tending
+from dispatcher.actors.tending import Durable, Tending
 from dispatcher.config.clock import Clock
 from dispatcher.domain.lattice import Report, latest
 from dispatcher.domain.provider_ids import to_keys
@@ -48,15 +48,6 @@ class _Pending:
     bodies: Sequence[bytes]
     reports: Sequence[Report]
     durable: "asyncio.Future[bool]"
-
-
-@dataclass(slots=True)
-class Durable:
-    """Reports that are in the inbox and wait to be applied."""
-
-    inbox_id: int
-    provider: str
-    reports: Sequence[Report]
 
 
 class DlrReconciler(AsyncioActor):

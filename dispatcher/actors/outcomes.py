@@ -83,7 +83,7 @@ def _taken(claim: Claim, load: Load, answer: Taken, provider: str, now: datetime
             accepted,
             segments[i],
             form,
-            None if form < 2 else provider_id,  # noqa: PLR2004 - a hashed id cannot be had back from its key
+            None if form < 2 else provider_id,
             None,
             texts[i],
         )

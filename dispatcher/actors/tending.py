@@ -6,6 +6,7 @@ the link code in the text that comes back names the message beyond doubt.
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -16,6 +17,7 @@ from dispatcher.actors.prices import Prices
 from dispatcher.actors.runtime import ActorUnavailable, Address
 from dispatcher.config.clock import Clock
 from dispatcher.domain import codes, segments
+from dispatcher.domain.lattice import Report
 from dispatcher.domain.provider_ids import to_key
 from dispatcher.observability.metrics import Metrics
 from dispatcher.providers import base
@@ -27,7 +29,7 @@ log = structlog.get_logger(__name__)
 
 PARTITION_DAYS_AHEAD = 7
 _TURN_S, _IDLE_TURN_S = 0.25, 1.0
-_SLOW_EVERY_S = 60.0
+_SLOW_EVERY_S = 30.0
 _LOOKUP_AFTER_S = 2.0
 _LOOKUPS_MAX, _LOOKUPS_AT_ONCE = 500, 8
 _PARKED_MAX = 1000
@@ -35,6 +37,15 @@ _CANCELLED_MAX = 100
 _PARKED_DELAYS_S: Mapping[str, float] = {"first": 0.2, "max": 300.0}
 _LEFT_AFTER_S = 10.0
 _LEDGER_TIMEOUT_S = 60.0
+
+
+@dataclass(slots=True)
+class Durable:
+    """Reports that are in the inbox and wait to be applied."""
+
+    inbox_id: int
+    provider: str
+    reports: Sequence[Report]
 
 
 class Tending:
@@ -109,13 +120,12 @@ class Tending:
         async with self._db.acquire() as conn:
             today = self._clock.utc_now().date()
             await deliveries.ensure_partitions(conn, today - timedelta(days=1), PARTITION_DAYS_AHEAD + 2)
+            await deliveries.summarize(conn, today)
             self._metrics.dlr_unmatched.set(await reports.parked_count(conn))
         await self._left_inbox(take, _LEFT_AFTER_S)
 
     async def _left_inbox(self, take: Callable[[Any], None], older_than_s: float) -> None:
         """Bodies that were acknowledged and whose process died before it applied them."""
-        from dispatcher.actors.dlr_reconciler import Durable
-
         try:
             async with self._db.acquire(pool="dlr") as conn:
                 rows = await reports.left_inbox(conn, older_than_s, 1000)
@@ -213,7 +223,7 @@ class Tending:
                     return "not_ours" if not candidates else "ambiguous"
                 at, n = candidates[0][:2], candidates[0][2]
         count = segments.count(found.text).segments
-        raw = row["provider_id"] if key.form == 2 else None  # noqa: PLR2004 - a hashed id
+        raw = row["provider_id"] if key.form == 2 else None
         evidence.setdefault(at, []).append(unknowns.Evidence(n, found.text, count, key.uuid_hex, key.form, raw))
         return None
 

@@ -74,7 +74,9 @@ def credit(tenant_id: int, credits: int, *, kind: str, key: str, note: str | Non
     return Movement(tenant_id, kind, key, available=amount, funding=-amount, note=note)
 
 
-def hold(tenant_id: int, amount: int, *, key: str, campaign_id: int | None, batch_id: int, kind: str = "hold") -> Movement:
+def hold(
+    tenant_id: int, amount: int, *, key: str, campaign_id: int | None, batch_id: int, kind: str = "hold"
+) -> Movement:
     """Promise `amount` credits to a batch."""
     amount = _positive(amount)
     return Movement(tenant_id, kind, key, available=-amount, held=amount, campaign_id=campaign_id, batch_id=batch_id)

@@ -128,9 +128,10 @@ FROM direct d LEFT JOIN suppression s ON s.tenant_id = d.tenant_id AND s.phone =
 WHERE d.tenant_id = $1 AND d.batch_id = $2 ORDER BY d.n
 """
 
-# What a batch has already got an outcome for (only a batch that is sent again can have any).
+# What a batch has already got an outcome for (only a batch that is sent again can have any). `+ 0` keeps PostgreSQL 18 from
+# a skip scan of the providers' ids, which reads the whole day: the batch's range is what finds the rows.
 _SETTLED = """
-SELECT n FROM delivery WHERE batch_id = $2 AND tenant_id = $1
+SELECT n FROM delivery WHERE batch_id = $2 AND tenant_id + 0 = $1
 """
 
 
@@ -201,9 +202,7 @@ class BeginSubmitUnit:
     async def run(self, conn: Any) -> Done:
         """The value is Submitting or LostClaim."""
         c = self.claim
-        row = await conn.fetchrow(
-            _BEGIN, c.tenant_id, c.batch_id, c.fence, self.lease_s, c.claimed_at, self.extend
-        )
+        row = await conn.fetchrow(_BEGIN, c.tenant_id, c.batch_id, c.fence, self.lease_s, c.claimed_at, self.extend)
         if not row["ours"]:
             return Done(LostClaim())
         value = Submitting(row["opted_out"] or ())

@@ -61,6 +61,17 @@ async def ensure_partitions(conn: Any, first: date, days: int) -> int:
     return made
 
 
+async def summarize(conn: Any, day: date) -> int:
+    """Let the batch index of a day know its newest pages, which autovacuum may leave out for long: until then each read of a
+    batch reads them all. Cheap when there is nothing new. How many ranges were summarized."""
+    made: int | None = await conn.fetchval(
+        """SELECT brin_summarize_new_values(c.oid::regclass) FROM pg_class c
+           WHERE c.oid = to_regclass('delivery_' || to_char($1::date, 'YYYYMMDD') || '_batch')""",
+        day,
+    )
+    return made or 0
+
+
 async def copy_records(conn: Any, records: Sequence[Record]) -> None:
     """Insert delivery rows. Raises asyncpg.UniqueViolationError when a provider id is there already that day."""
     await conn.copy_records_to_table("delivery", records=records, columns=COLUMNS)
@@ -108,7 +119,7 @@ class SettleUnit:
             settled = await batches.settled_positions(conn, c.tenant_id, c.batch_id)
             records = [r for r in records if r[N] not in settled]
         await copy_records(conn, records)
-        counts = {state: 0 for state in (MessageState.ACCEPTED, MessageState.REJECTED, MessageState.SUPPRESSED)}
+        counts = dict.fromkeys((MessageState.ACCEPTED, MessageState.REJECTED, MessageState.SUPPRESSED), 0)
         for record in records:
             counts[record[STATE]] += 1
         captured = sum(r[PRICE] for r in records)

@@ -102,7 +102,8 @@ class OpenDirectUnit:
             for batch_id, ((tenant_id, sender), places) in zip(ids, groups.items(), strict=True)
         ]
         movements = [
-            money.hold(o.tenant_id, o.hold, key=f"hold:{o.batch_id}", campaign_id=None, batch_id=o.batch_id) for o in opened
+            money.hold(o.tenant_id, o.hold, key=f"hold:{o.batch_id}", campaign_id=None, batch_id=o.batch_id)
+            for o in opened
         ]
         return Done(OpenedAll(opened, opted_out), movements)
 

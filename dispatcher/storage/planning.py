@@ -6,7 +6,6 @@ What a chunk may cost is decided in `domain/`; who runs the unit is WalletLedger
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any, ClassVar
 
 import asyncpg
@@ -15,6 +14,7 @@ from dispatcher.domain import money
 from dispatcher.domain.rendering import FieldBounds
 from dispatcher.domain.segments import GSM_EXTENSION, NON_GSM_PATTERN
 from dispatcher.storage.unit import Done, PoolName
+
 
 @dataclass(frozen=True, slots=True)
 class PlanJob:

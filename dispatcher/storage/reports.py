@@ -141,10 +141,7 @@ class ApplyParkedUnit:
                WHERE provider_key = ANY($1::uuid[]) ORDER BY provider_key FOR UPDATE""",
             self.keys,
         )
-        reports = [
-            KeyedReport(row[0].hex, row[1], row[2], row[3], row[4], row[5], row[6])
-            for row in rows
-        ]
+        reports = [KeyedReport(row[0].hex, row[1], row[2], row[3], row[4], row[5], row[6]) for row in rows]
         applied, left, movements = await _apply_all(conn, reports, self.since)
         gone = {r.key for r in reports} - {r.key for r in left}
         await conn.execute("DELETE FROM dlr_parked WHERE provider_key = ANY($1::uuid[])", list(gone))

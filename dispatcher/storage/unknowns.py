@@ -149,7 +149,9 @@ class ResolveUnit:
 
     async def _known(self, conn: Any) -> dict[int, str | None]:
         rows = await conn.fetch(
-            "SELECT n, provider_key FROM delivery WHERE batch_id = $2 AND tenant_id = $1", self.tenant_id, self.batch_id
+            "SELECT n, provider_key FROM delivery WHERE batch_id = $2 AND tenant_id + 0 = $1",
+            self.tenant_id,
+            self.batch_id,
         )
         return {row["n"]: row["provider_key"].hex if row["provider_key"] else None for row in rows}
 
