@@ -98,4 +98,4 @@ def test_any_header_is_a_wait_or_nothing(value: str) -> None:
 def test_a_naive_now_is_refused() -> None:
     """Times without a zone do not exist here."""
     with pytest.raises(ValueError, match="timezone"):
-        parse_retry_after("0", datetime(2026, 1, 1))  # noqa: DTZ001
+        parse_retry_after("0", datetime(2026, 1, 1))
