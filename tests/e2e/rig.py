@@ -114,6 +114,18 @@ class Rig:
         async with self.db.acquire() as conn:
             return await conn.fetchval(sql, *args)
 
+    async def rows(self, sql: str, *args: Any) -> list[Any]:
+        """Rows out of the database."""
+        async with self.db.acquire() as conn:
+            return list(await conn.fetch(sql, *args))
+
+    async def phones_of(self, tenant_id: int) -> set[int]:
+        """The phones of a store's contacts."""
+        async with self.db.acquire() as conn:
+            return {
+                row["phone"] for row in await conn.fetch("SELECT phone FROM contact WHERE tenant_id = $1", tenant_id)
+            }
+
     async def post_reports(self, body: Any, *, secret: str = SECRET) -> int:
         """Post a webhook body, signed; the status."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
