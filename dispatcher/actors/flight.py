@@ -126,7 +126,7 @@ class Flight:
     async def _load(self) -> Load:
         g, claim = self._g, self._claim
         prices = await g.prices.table()
-        async with g.db.acquire() as conn:
+        async with g.db.transaction() as conn:
             if claim.campaign_id is None:
                 rows = await batches.directs(conn, claim)
                 content = None

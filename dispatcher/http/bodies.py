@@ -3,6 +3,8 @@
 msgspec stops at the first error, so the object's fields are converted one by one: a form shows all its errors together.
 """
 
+from collections.abc import Mapping
+from functools import cache
 from typing import Any, TypeVar
 
 import msgspec
@@ -59,7 +61,7 @@ def decode(body: bytes, type_: type[T]) -> T:
     if not isinstance(content, dict):
         raise Problem(400, "malformed_json", "the body is not a JSON object")
     values: dict[str, Any] = {}
-    fields = {field.encode_name: field for field in msgspec.structs.fields(type_)}
+    fields = _fields(type_)
     unknown = [name for name in content if name not in fields]
     errors = [FieldError(name, "unknown_field", "there is no such field") for name in unknown]
     for name, field in fields.items():
@@ -74,6 +76,12 @@ def decode(body: bytes, type_: type[T]) -> T:
     if errors:
         raise invalid(errors)
     return type_(**values)
+
+
+@cache
+def _fields(type_: type) -> Mapping[str, msgspec.structs.FieldInfo]:
+    """The fields of a body by their JSON names; msgspec works them out anew at each call."""
+    return {field.encode_name: field for field in msgspec.structs.fields(type_)}
 
 
 def _convert(name: str, value: Any, type_: Any) -> Any:

@@ -136,7 +136,12 @@ SELECT n FROM delivery WHERE batch_id = $2 AND tenant_id + 0 = $1
 
 
 async def recipients(conn: Any, claim_: Claim) -> list[Any]:
-    """Rows (n, phone, country, first_name, last_name, email, suppressed: reason or None) of a campaign's batch."""
+    """Rows (n, phone, country, first_name, last_name, email, suppressed: reason or None) of a campaign's batch.
+
+    In a transaction: the joins are of ranges, and no nested loop may be chosen for them. Right after an import and a plan the
+    tables have no statistics, and PostgreSQL would read the whole range again for each row (2.3 s a batch, measured).
+    """
+    await conn.execute("SET LOCAL enable_nestloop = off")
     rows: list[Any] = await conn.fetch(
         _RECIPIENTS, claim_.tenant_id, claim_.campaign_id, claim_.phone_from, claim_.phone_to
     )

@@ -98,6 +98,41 @@ RETURNING planned + submitting AS open
 """
 
 
+# A small direct batch in one statement: no counters, nothing settled before. No row: the long way finds out why.
+_SETTLE_DIRECT = """
+WITH old AS MATERIALIZED (
+    SELECT hold FROM batch WHERE tenant_id = $1 AND batch_id = $2 AND fence = $3 AND resolved = 0 AND campaign_id IS NULL
+      AND state IN ('claimed', 'submitting', 'unknown') FOR UPDATE
+), b AS (
+    UPDATE batch SET state = 'recorded', hold = 0, owner = NULL, lease_until = NULL, finished_at = clock_timestamp(), reason = $4
+    WHERE tenant_id = $1 AND batch_id = $2 AND EXISTS (SELECT FROM old)
+), d AS (
+    INSERT INTO delivery (batch_id, tenant_id, recorded_at, recorded_on, phone, provider_key, n, price, state, segments, id_form,
+                          provider_raw, reason, text)
+    SELECT $2, $1, $5, $6, r.* FROM unnest($7::bigint[], $8::uuid[], $9::int[], $10::int[], $11::smallint[], $12::smallint[],
+                                           $13::smallint[], $14::text[], $15::text[], $16::text[]) AS r
+    WHERE EXISTS (SELECT FROM old)
+)
+SELECT hold FROM old
+"""
+_DIRECT_COLUMNS = [
+    COLUMNS.index(name)
+    for name in (
+        "phone",
+        "provider_key",
+        "n",
+        "price",
+        "state",
+        "segments",
+        "id_form",
+        "provider_raw",
+        "reason",
+        "text",
+    )
+]
+_RECORDED_AT, _RECORDED_ON = COLUMNS.index("recorded_at"), COLUMNS.index("recorded_on")
+
+
 class SettleUnit:
     """The provider answered (or nothing was left to ask): provider ids, batch, counters and credits, all or none."""
 
@@ -111,6 +146,8 @@ class SettleUnit:
     async def run(self, conn: Any) -> Done:
         """The value is Settled, or NotOurs."""
         c = self.claim
+        if c.campaign_id is None and (hold := await self._settle_direct(conn)) is not None:
+            return self._done(self.records, hold, completed=False)
         row = await conn.fetchrow(_LOCK, c.tenant_id, c.batch_id, c.fence)
         if row is None:
             return Done(await self._not_ours(conn))
@@ -119,10 +156,7 @@ class SettleUnit:
             settled = await batches.settled_positions(conn, c.tenant_id, c.batch_id)
             records = [r for r in records if r[N] not in settled]
         await copy_records(conn, records)
-        counts = dict.fromkeys((MessageState.ACCEPTED, MessageState.REJECTED, MessageState.SUPPRESSED), 0)
-        for record in records:
-            counts[record[STATE]] += 1
-        captured = sum(r[PRICE] for r in records)
+        counts = _counts(records)
         open_ = await conn.fetchval(
             _RECORD,
             c.tenant_id,
@@ -135,12 +169,18 @@ class SettleUnit:
             counts[MessageState.REJECTED],
             counts[MessageState.SUPPRESSED],
             row["hold"],
-            captured,
+            sum(r[PRICE] for r in records),
         )
         completed = open_ == 0 and await batches.complete_if_done(conn, c.tenant_id, c.campaign_id or 0)
+        return self._done(records, row["hold"], completed=completed)
+
+    def _done(self, records: Sequence[Record], hold: int, *, completed: bool) -> Done:
+        c = self.claim
+        counts = _counts(records)
+        captured = sum(r[PRICE] for r in records)
         movement = money.settle(
             c.tenant_id,
-            row["hold"],
+            hold,
             captured,
             key=f"settle:{c.batch_id}:{c.fence}",
             campaign_id=c.campaign_id,
@@ -156,6 +196,24 @@ class SettleUnit:
         )
         return Done(value, [movement] if movement else ())
 
+    async def _settle_direct(self, conn: Any) -> int | None:
+        """The hold that the batch had; None when it is not as simple as this."""
+        c, records = self.claim, self.records
+        if not records:
+            return None
+        columns = [[record[place] for record in records] for place in _DIRECT_COLUMNS]
+        hold: int | None = await conn.fetchval(
+            _SETTLE_DIRECT,
+            c.tenant_id,
+            c.batch_id,
+            c.fence,
+            self.reason,
+            records[0][_RECORDED_AT],
+            records[0][_RECORDED_ON],
+            *columns,
+        )
+        return hold
+
     async def _not_ours(self, conn: Any) -> NotOurs:
         row = await conn.fetchrow(
             "SELECT state, fence FROM batch WHERE tenant_id = $1 AND batch_id = $2",
@@ -163,6 +221,13 @@ class SettleUnit:
             self.claim.batch_id,
         )
         return NotOurs(None, 0) if row is None else NotOurs(row["state"], row["fence"])
+
+
+def _counts(records: Sequence[Record]) -> dict[int, int]:
+    counts: dict[int, int] = dict.fromkeys((MessageState.ACCEPTED, MessageState.REJECTED, MessageState.SUPPRESSED), 0)
+    for record in records:
+        counts[record[STATE]] += 1
+    return counts
 
 
 _UNKNOWN = """

@@ -33,31 +33,33 @@ class Opened:
     items: Sequence[int]
 
 
-_OPTED_OUT = """
-SELECT s.tenant_id, s.phone FROM suppression s
-JOIN unnest($1::int[], $2::bigint[]) AS d(tenant_id, phone) ON d.tenant_id = s.tenant_id AND d.phone = s.phone
-"""
-
+# One statement: who opted out is left out, the others are grouped by tenant and sender, a batch each. `nextval` in a CTE that is
+# used more than once is evaluated once for each group.
 _OPEN = """
-WITH g AS (
-    SELECT u.*, nextval(pg_get_serial_sequence('batch', 'batch_id')) AS batch_id
-    FROM unnest($1::int[], $2::text[], $3::int[], $4::int[], $5::bigint[]) WITH ORDINALITY AS u(tenant_id, sender, size, segments, hold, g)
+WITH i AS (
+    SELECT * FROM unnest($1::int[], $2::text[], $3::bigint[], $4::int[], $5::int[], $6::text[], $7::text[], $8::text[])
+        WITH ORDINALITY AS i(tenant_id, sender, phone, price, segments, purpose, country, text, place)
+), ok AS MATERIALIZED (
+    SELECT i.* FROM i WHERE NOT EXISTS (SELECT FROM stop_switch)
+      AND NOT EXISTS (SELECT FROM suppression s WHERE s.tenant_id = i.tenant_id AND s.phone = i.phone)
+), g AS MATERIALIZED (
+    SELECT tenant_id, sender, nextval(pg_get_serial_sequence('batch', 'batch_id')) AS batch_id, count(*)::int AS size,
+           sum(segments)::int AS segments, sum(price)::bigint AS hold, array_agg(place ORDER BY place) AS places
+    FROM ok GROUP BY tenant_id, sender
 ), b AS (
     INSERT INTO batch (tenant_id, batch_id, n_from, size, segments_max, provider, sender, lane, hold, state, fence, owner, submitted_at, lease_until)
     OVERRIDING SYSTEM VALUE
-    SELECT tenant_id, batch_id, 1, size, segments, $12, sender, 0, hold, $13, CASE WHEN $13 = 'submitting' THEN 1 ELSE 0 END,
-           CASE WHEN $13 = 'submitting' THEN $14 END, CASE WHEN $13 = 'submitting' THEN clock_timestamp() END,
-           CASE WHEN $13 = 'submitting' THEN clock_timestamp() + $15 * interval '1 second' END
-    FROM g WHERE NOT EXISTS (SELECT FROM stop_switch)
-    RETURNING batch_id
+    SELECT tenant_id, batch_id, 1, size, segments, $9, sender, 0, hold, $10, CASE WHEN $10 = 'submitting' THEN 1 ELSE 0 END,
+           CASE WHEN $10 = 'submitting' THEN $11 END, CASE WHEN $10 = 'submitting' THEN clock_timestamp() END,
+           CASE WHEN $10 = 'submitting' THEN clock_timestamp() + $12 * interval '1 second' END
+    FROM g
 ), d AS (
     INSERT INTO direct (tenant_id, batch_id, n, phone, price, segments, purpose, country, text)
-    SELECT g.tenant_id, g.batch_id, row_number() OVER (PARTITION BY i.g ORDER BY i.place), i.phone, i.price, i.segments, i.purpose, i.country, i.text
-    FROM unnest($6::bigint[], $7::bigint[], $8::int[], $9::int[], $10::text[], $11::text[], $16::text[])
-         WITH ORDINALITY AS i(g, phone, price, segments, purpose, country, text, place)
-    JOIN g ON g.g = i.g JOIN b ON b.batch_id = g.batch_id
+    SELECT g.tenant_id, g.batch_id, row_number() OVER (PARTITION BY g.batch_id ORDER BY ok.place), ok.phone, ok.price, ok.segments,
+           ok.purpose, ok.country, ok.text
+    FROM ok JOIN g ON g.tenant_id = ok.tenant_id AND g.sender = ok.sender
 )
-SELECT g.batch_id FROM g JOIN b ON b.batch_id = g.batch_id ORDER BY g.g
+SELECT tenant_id, batch_id, sender, hold, places FROM g ORDER BY batch_id
 """
 
 
@@ -84,49 +86,38 @@ class OpenDirectUnit:
 
     async def run(self, conn: Any) -> Done:
         """The value is OpenedAll."""
-        items = self.items
-        rows = await conn.fetch(_OPTED_OUT, [d.tenant_id for d in items], [d.phone for d in items])
-        out = {(row["tenant_id"], row["phone"]) for row in rows}
-        opted_out = [i for i, d in enumerate(items) if (d.tenant_id, d.phone) in out] if out else []
-        groups: dict[tuple[int, str], list[int]] = {}
-        for i, d in enumerate(items):
-            if (d.tenant_id, d.phone) not in out:
-                groups.setdefault((d.tenant_id, d.sender), []).append(i)
-        if not groups:
-            return Done(OpenedAll((), opted_out))
-        ids = await self._insert(conn, groups)
-        if not ids:
-            return Done(OpenedAll((), opted_out, stopped=True))
+        rows = await self._insert(conn)
         opened = [
-            Opened(tenant_id, batch_id, sender, sum(items[i].price for i in places), places)
-            for batch_id, ((tenant_id, sender), places) in zip(ids, groups.items(), strict=True)
+            Opened(
+                row["tenant_id"], row["batch_id"], row["sender"], row["hold"], [place - 1 for place in row["places"]]
+            )
+            for row in rows
         ]
+        stored = {place for one in opened for place in one.items}
+        left_out = [place for place in range(len(self.items)) if place not in stored]
+        if not opened and await conn.fetchval("SELECT EXISTS (SELECT FROM stop_switch)"):
+            return Done(OpenedAll((), (), stopped=True))
         movements = [
             money.hold(o.tenant_id, o.hold, key=f"hold:{o.batch_id}", campaign_id=None, batch_id=o.batch_id)
             for o in opened
         ]
-        return Done(OpenedAll(opened, opted_out), movements)
+        return Done(OpenedAll(opened, left_out), movements)
 
-    async def _insert(self, conn: Any, groups: dict[tuple[int, str], list[int]]) -> list[int]:
+    async def _insert(self, conn: Any) -> list[Any]:
         items = self.items
-        flat = [(g, items[i]) for g, places in enumerate(groups.values(), 1) for i in places]
-        rows = await conn.fetch(
+        rows: list[Any] = await conn.fetch(
             _OPEN,
-            [tenant_id for tenant_id, _ in groups],
-            [sender for _, sender in groups],
-            [len(places) for places in groups.values()],
-            [sum(items[i].segments for i in places) for places in groups.values()],
-            [sum(items[i].price for i in places) for places in groups.values()],
-            [g for g, _ in flat],
-            [d.phone for _, d in flat],
-            [d.price for _, d in flat],
-            [d.segments for _, d in flat],
-            [d.purpose for _, d in flat],
-            [d.country for _, d in flat],
+            [d.tenant_id for d in items],
+            [d.sender for d in items],
+            [d.phone for d in items],
+            [d.price for d in items],
+            [d.segments for d in items],
+            [d.purpose for d in items],
+            [d.country for d in items],
+            [d.text for d in items],
             self.provider,
             "submitting" if self.owner else "planned",
             self.owner,
             self.lease_s,
-            [d.text for _, d in flat],
         )
-        return [row["batch_id"] for row in rows]
+        return rows

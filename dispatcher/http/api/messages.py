@@ -127,6 +127,8 @@ def _refusal(result: DirectResult) -> Problem | None:
 async def _keep(call: Call, reserved: Reservation, status: int, answer: bytes) -> None:
     """Keep the answer. The message is stored and its outcome true even if this is not: then the key stays reserved, and
     a repetition is told so instead of sending again."""
+    if reserved.attempt is None:
+        return
     try:
         async with call.services.db.acquire() as conn:
             await reserved.finish(conn, status, answer)
