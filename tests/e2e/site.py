@@ -81,10 +81,10 @@ class Site:
         if self.process is not None and self.process.poll() is None:
             raise RuntimeError("the daemon of this site runs already")
         settings = {
-            **self._settings,
             "STATE_DIR": str(self.state_dir),
             "HTTP__PORT": str(self.port),
             "PROVIDERS__MITTO__BASE_URL": self.simulator.base_url,
+            **self._settings,
         }
         if self.database_url is not None:
             settings["DATABASE_URL"] = self.database_url
