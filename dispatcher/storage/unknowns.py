@@ -196,7 +196,8 @@ class Overdue:
     resend: bool
 
 
-# Silent: the provider has reported finally on a batch that left later, and has named none of this one.
+# Silent: the provider has reported finally on a batch that left later, and has named none of this one. A parked report that
+# was not looked up yet may be of this one: before anything is sent again it is waited for, as long again at most.
 _OVERDUE = """
 SELECT b.tenant_id, b.batch_id,
        coalesce(c.status, '') <> 'cancelled' AND (t.unknown_policy = 'at_least_once'
@@ -207,6 +208,8 @@ SELECT b.tenant_id, b.batch_id,
 FROM batch b JOIN tenant t ON t.tenant_id = b.tenant_id
 LEFT JOIN campaign c ON c.tenant_id = b.tenant_id AND c.campaign_id = b.campaign_id
 WHERE b.state = 'unknown' AND b.submitted_at < now() - $1 * interval '1 second'
+  AND (t.unknown_policy = 'at_most_once' OR b.submitted_at < now() - 2 * $1 * interval '1 second' OR NOT EXISTS (
+      SELECT FROM dlr_parked p WHERE p.provider = b.provider AND p.looked_up IS NULL AND p.parked_at >= b.submitted_at))
 ORDER BY b.submitted_at LIMIT 100
 """
 

@@ -1,5 +1,5 @@
 """The fixtures of whole daemons."""
 
-from tests.e2e.fixtures import may_hold, new_site, shared, shared_site, simulator
+from tests.e2e.fixtures import calm, may_hold, new_site, shared, shared_site, simulator
 
-__all__ = ["may_hold", "new_site", "shared", "shared_site", "simulator"]
+__all__ = ["calm", "may_hold", "new_site", "shared", "shared_site", "simulator"]

@@ -12,6 +12,7 @@ from tests.loopguard import LoopWatch
 from tests.providers.sim import SharedSimulator, shared_simulator
 
 NewSite = Callable[..., Site]
+ANY = (201, 202)
 
 
 @pytest.fixture(autouse=True)
@@ -40,6 +41,20 @@ async def shared(shared_site: Site) -> AsyncIterator[Rig]:
     """The module's daemon, with a provider that behaves."""
     async with rig(shared_site) as test:
         yield test
+
+
+@pytest.fixture
+async def calm(shared: Rig) -> Rig:
+    """The module's daemon, with a provider that just took a message: it does not rest after a former test's failures."""
+    store = await shared.store()
+    await store.message(306960000000, "Is all well?", status=ANY)
+
+    async def taken() -> bool:
+        return bool((await shared.sim.stats())["reports"]["sent"])
+
+    await shared.until(taken, lambda: "the provider to take a message")
+    await shared.sim.reset()
+    return shared
 
 
 @pytest.fixture

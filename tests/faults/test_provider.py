@@ -16,45 +16,45 @@ def _script(kind: str, **fields: object) -> dict[str, object]:
     return {"script": [{"kind": kind, **fields}]}
 
 
-async def test_retry_after_is_waited_for(shared: Rig) -> None:
+async def test_retry_after_is_waited_for(calm: Rig) -> None:
     """429 with Retry-After: 2: nothing leaves earlier, for no other batch either, and everybody is reached (D3)."""
-    await shared.sim.set_profile(_script("status", status=429, retry_after="2"))
-    store, other = await shared.store(people=60), await shared.store(people=60)
+    await calm.sim.set_profile(_script("status", status=429, retry_after="2"))
+    store, other = await calm.store(people=60), await calm.store(people=60)
     asked_at = time.time()
     campaign = await store.send("Hi")
     await campaign.until_(lambda shown: shown["counts"]["submitting"] == 0 and _planned(shown) == 60, "to be refused")
-    await _requests(shared, 1)
+    await _requests(calm, 1)
     second = await other.send("Hi")
     done = [await campaign.settled(), await second.settled()]
     assert [one["counts"]["delivered"] for one in done] == [60, 60]
-    assert min(one["at"] for one in await shared.sim.received()) >= asked_at + 2.0
-    await shared.check(campaign, second)
+    assert min(one["at"] for one in await calm.sim.received()) >= asked_at + 2.0
+    await calm.check(campaign, second)
 
 
-async def test_a_refused_direct_message_rests_its_provider_too(shared: Rig) -> None:
+async def test_a_refused_direct_message_rests_its_provider_too(calm: Rig) -> None:
     """What a transactional message learns counts for everybody: a campaign that comes after it waits as long."""
-    await shared.sim.set_profile(_script("status", status=429, retry_after="2"))
-    store = await shared.store(people=60)
+    await calm.sim.set_profile(_script("status", status=429, retry_after="2"))
+    store = await calm.store(people=60)
     asked_at = time.time()
     planned = await store.message(306950000001, "code 1", status=202)
     assert planned["state"] == "planned"
     campaign = await store.send("Hi")
     await campaign.settled()
-    received = await shared.sim.received()
+    received = await calm.sim.received()
     assert len(received) == 61
     assert min(one["at"] for one in received) >= asked_at + 2.0
-    await shared.check(campaign)
+    await calm.check(campaign)
 
 
-async def test_an_outage_ends_in_messages_sent_not_failed(shared: Rig) -> None:
+async def test_an_outage_ends_in_messages_sent_not_failed(calm: Rig) -> None:
     """Requests answered by 503: batches wait and go again; none is failed, the attempts are counted (D3, D6)."""
-    await shared.sim.set_profile(_script("status", status=503, times=3))
-    store = await shared.store(people=250)
+    await calm.sim.set_profile(_script("status", status=503, times=3))
+    store = await calm.store(people=250)
     campaign = await store.send("Hi")
     done = await campaign.settled()
     assert done["counts"]["delivered"] == 250
-    assert await shared.value("SELECT sum(attempts) FROM batch WHERE campaign_id = $1", campaign.number) == 3
-    await shared.check(campaign)
+    assert await calm.value("SELECT sum(attempts) FROM batch WHERE campaign_id = $1", campaign.number) == 3
+    await calm.check(campaign)
 
 
 async def test_a_provider_that_is_down_is_waited_for(new_site: NewSite) -> None:
@@ -75,76 +75,76 @@ async def test_a_provider_that_is_down_is_waited_for(new_site: NewSite) -> None:
         await test.check(campaign)
 
 
-async def test_a_key_that_is_refused_rejects_nobody(shared: Rig) -> None:
+async def test_a_key_that_is_refused_rejects_nobody(calm: Rig) -> None:
     """401 says something about our key: the batch waits, and goes when the key is right again."""
-    await shared.sim.set_profile({"api_key": "another key"})
-    store = await shared.store(people=80)
+    await calm.sim.set_profile({"api_key": "another key"})
+    store = await calm.store(people=80)
     campaign = await store.send("Hi")
-    await shared.until(_returned(shared), lambda: "a batch to come back")
+    await calm.until(_returned(calm), lambda: "a batch to come back")
     assert (await campaign.get())["counts"]["rejected"] == 0
-    await shared.sim.set_profile({})
+    await calm.sim.set_profile({})
     done = await campaign.settled()
     assert done["counts"]["delivered"] == 80
-    await shared.check(campaign)
+    await calm.check(campaign)
 
 
-async def test_a_batch_that_is_too_large_is_halved_until_it_fits(shared: Rig) -> None:
+async def test_a_batch_that_is_too_large_is_halved_until_it_fits(calm: Rig) -> None:
     """413: two batches of it, and again, until the provider takes them; everybody once, every hold shared out."""
-    await shared.sim.set_profile({"batch_max": 30})
-    store = await shared.store(credit_count=1_000)
+    await calm.sim.set_profile({"batch_max": 30})
+    store = await calm.store(credit_count=1_000)
     phones = await store.people(150)
     campaign = await store.send("Hi")
     done = await campaign.settled()
     assert (done["counts"]["delivered"], done["cost"]["captured"]) == (150, 150)
-    assert await shared.received() == dict.fromkeys(phones, 1)
-    assert await shared.value("SELECT max(size) FROM batch WHERE campaign_id = $1", campaign.number) <= 30
-    await shared.check(campaign)
+    assert await calm.received() == dict.fromkeys(phones, 1)
+    assert await calm.value("SELECT max(size) FROM batch WHERE campaign_id = $1", campaign.number) <= 30
+    await calm.check(campaign)
 
 
-async def test_one_message_that_is_too_large_is_refused_for_good(shared: Rig) -> None:
+async def test_one_message_that_is_too_large_is_refused_for_good(calm: Rig) -> None:
     """413 for a single message cannot be halved: it is rejected with the reason, and costs nothing."""
-    await shared.sim.set_profile(_script("status", status=413, message="too large", times=50))
-    store = await shared.store(credit_count=10, people=2)
+    await calm.sim.set_profile(_script("status", status=413, message="too large", times=50))
+    store = await calm.store(credit_count=10, people=2)
     done = await (campaign := await store.send("Hi")).settled()
     assert (done["counts"]["rejected"], done["cost"]["captured"], (await store.wallet())["available"]) == (2, 0, 10)
-    await shared.check(campaign)
+    await calm.check(campaign)
 
 
-async def test_refused_entries_are_rejected_with_their_reason_and_cost_nothing(shared: Rig) -> None:
+async def test_refused_entries_are_rejected_with_their_reason_and_cost_nothing(calm: Rig) -> None:
     """Errors in the answer: those messages are rejected with the provider's words, the others accepted; the first, a
     middle one and the last: no id slides to another message (D5, D19)."""
-    await shared.sim.set_profile(_script("errors", entries=[0, 7, 49], message="Invalid destination"))
-    store = await shared.store(credit_count=100)
+    await calm.sim.set_profile(_script("errors", entries=[0, 7, 49], message="Invalid destination"))
+    store = await calm.store(credit_count=100)
     phones = await store.people(50)
     campaign = await store.send("Hi")
     done = await campaign.settled()
     refused = {phones[0], phones[7], phones[49]}
     assert (done["counts"]["delivered"], done["counts"]["rejected"]) == (47, 3)
     assert (done["cost"]["captured"], (await store.wallet())["available"]) == (47, 53)
-    assert await shared.received() == dict.fromkeys(set(phones) - refused, 1)
+    assert await calm.received() == dict.fromkeys(set(phones) - refused, 1)
     rejected = (await store.ask("GET", f"campaigns/{campaign.id}/messages", params={"state": "rejected"}))["items"]
     assert {(int(one["phone"]), one["reason"]) for one in rejected} == {(one, "Invalid destination") for one in refused}
-    assert await _ids_belong(shared, campaign.number)
-    await shared.check(campaign)
+    assert await _ids_belong(calm, campaign.number)
+    await calm.check(campaign)
 
 
-async def test_a_request_that_is_refused_as_a_whole_rejects_its_messages(shared: Rig) -> None:
+async def test_a_request_that_is_refused_as_a_whole_rejects_its_messages(calm: Rig) -> None:
     """400: the batch is recorded as rejected, its hold released, and the campaign is completed, not stuck (D6, D16)."""
-    await shared.sim.set_profile(_script("status", status=400, message="Sender is not allowed"))
-    store = await shared.store(credit_count=100, people=40)
+    await calm.sim.set_profile(_script("status", status=400, message="Sender is not allowed"))
+    store = await calm.store(credit_count=100, people=40)
     done = await (campaign := await store.send("Hi")).settled()
     assert (done["counts"]["rejected"], done["cost"]["captured"], done["cost"]["released"]) == (40, 0, 40)
     assert await store.wallet() == {"available": 100, "held": 0}
-    await shared.check(campaign)
+    await calm.check(campaign)
 
 
-async def test_a_provider_s_own_limit_is_lived_with(shared: Rig) -> None:
+async def test_a_provider_s_own_limit_is_lived_with(calm: Rig) -> None:
     """A provider that takes 100 messages a second answers 429 above it: all arrive, none twice, none failed (D37)."""
-    await shared.sim.set_profile({"rate_per_s": 100})
-    store = await shared.store(people=300)
+    await calm.sim.set_profile({"rate_per_s": 100})
+    store = await calm.store(people=300)
     done = await (campaign := await store.send("Hi")).settled(within_s=45)
     assert done["counts"]["delivered"] == 300
-    await shared.check(campaign)
+    await calm.check(campaign)
 
 
 def _planned(shown: dict[str, dict[str, int]]) -> int:
