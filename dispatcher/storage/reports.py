@@ -90,6 +90,14 @@ _KNOWN = """
 SELECT provider_key, state FROM delivery WHERE provider_key = ANY($1::uuid[]) AND recorded_on >= $2 AND recorded_on < $3
 """
 
+# A word that no table knows moves no message, but is kept with it: once, and up to a bound.
+_KEEP_WORDS = """
+UPDATE delivery d SET reports = concat_ws('; ', d.reports, ev.word)
+FROM unnest($1::uuid[], $2::text[]) AS ev(key, word)
+WHERE d.provider_key = ev.key AND d.recorded_on >= $3 AND d.recorded_on < $4
+  AND position(ev.word IN coalesce(d.reports, '')) = 0 AND length(coalesce(d.reports, '')) < 1000
+"""
+
 # A report that comes for an id already parked replaces it only when it says more: a final state over none or "on its way".
 _PARK = """
 INSERT INTO dlr_parked (provider_key, provider, provider_id, state, word, reported_at, reason)
@@ -174,6 +182,9 @@ async def _apply_between(
     # second, and untouched by the first.
     late = [r for r in finals if known.get(r.key) == MessageState.ACCEPTED]
     changed += await _apply(conn, late, since, until, movements)
+    strange = [r for r in reports if r.state is None and r.word and r.key in known]
+    if strange:
+        await conn.execute(_KEEP_WORDS, [r.key for r in strange], [r.word for r in strange], since, until)
     return changed, [r for r in reports if r.key not in known]
 
 
