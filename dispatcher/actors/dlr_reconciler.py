@@ -63,6 +63,7 @@ class DlrReconciler(AsyncioActor):
         self._metrics = metrics
         self._clock = clock
         self._pending: list[_Pending] = []
+        self._flushing: list[_Pending] = []
         self._arrived = asyncio.Event()
         self._durable: list[Durable] = []
         self._backlog = 0
@@ -100,31 +101,41 @@ class DlrReconciler(AsyncioActor):
             self._enough.set()
 
     async def _inbox_loop(self) -> None:
+        """Hold one connection for the flushes, as long as it lasts: to borrow one for each would cost half of a small one."""
         while True:
             await self._arrived.wait()
-            self._arrived.clear()
-            while self._pending:
-                flush, self._pending = self._pending[:FLUSH_LOADS_MAX], self._pending[FLUSH_LOADS_MAX:]
-                by_provider: dict[str, list[_Pending]] = {}
-                for pending in flush:
-                    by_provider.setdefault(pending.provider, []).append(pending)
-                for provider, some in by_provider.items():
-                    await self._flush(provider, some)
+            try:
+                async with self._db.acquire(pool="dlr") as conn:
+                    while True:
+                        await self._flush_waiting(conn)
+                        await self._arrived.wait()
+            except DatabaseAway as error:
+                # The webhooks' answer is 503, and the provider comes again.
+                self._refuse(self._flushing + self._pending, error)
+                self._flushing, self._pending = [], []
+                self._arrived.clear()
 
-    async def _flush(self, provider: str, some: list[_Pending]) -> None:
-        """One commit for all of them; the database being away is the webhook's answer, and the provider comes again."""
-        try:
-            async with self._db.acquire(pool="dlr") as conn:
+    async def _flush_waiting(self, conn: Any) -> None:
+        """One commit for all that waits, of each provider."""
+        self._arrived.clear()
+        while self._pending:
+            self._flushing, self._pending = self._pending[:FLUSH_LOADS_MAX], self._pending[FLUSH_LOADS_MAX:]
+            by_provider: dict[str, list[_Pending]] = {}
+            for pending in self._flushing:
+                by_provider.setdefault(pending.provider, []).append(pending)
+            for provider, some in by_provider.items():
                 inbox_id = await store.insert_inbox(conn, provider, [body for p in some for body in p.bodies])
-        except DatabaseAway as error:
-            for pending in some:
-                if not pending.durable.done():
-                    pending.durable.set_exception(error)
-            return
+                for pending in some:
+                    if not pending.durable.done():
+                        pending.durable.set_result(True)
+                self.take(Durable(inbox_id, provider, [report for p in some for report in p.reports]))
+            self._flushing = []
+
+    @staticmethod
+    def _refuse(some: list[_Pending], error: DatabaseAway) -> None:
         for pending in some:
             if not pending.durable.done():
-                pending.durable.set_result(True)
-        self.take(Durable(inbox_id, provider, [report for pending in some for report in pending.reports]))
+                pending.durable.set_exception(error)
 
     async def _apply_loop(self) -> None:
         while True:
