@@ -56,7 +56,7 @@ def decode(body: bytes, type_: type[T]) -> T:
     """A JSON object as a `type_`; problems as in `read_json`."""
     try:
         content = msgspec.json.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise Problem(400, "malformed_json", f"{_UNSAID}{error}") from error
     if not isinstance(content, dict):
         raise Problem(400, "malformed_json", "the body is not a JSON object")

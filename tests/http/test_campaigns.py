@@ -67,6 +67,7 @@ async def test_a_filter_is_stored_in_one_canonical_form(api: Stand) -> None:
 
 REFUSED: list[tuple[dict[str, Any], list[tuple[str, str]]]] = [
     ({"name": " "}, [("name", "out_of_range")]),
+    ({"name": "A\0"}, [("name", "control_character")]),
     ({"text": "Hi {{nickname}}"}, [("text", "unknown_tag")]),
     ({"text": "Hi {{first_name"}, [("text", "unclosed_tag")]),
     ({"text": " \n"}, [("text", "required")]),

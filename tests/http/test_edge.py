@@ -60,6 +60,7 @@ async def test_every_answer_carries_the_security_headers(api: Stand) -> None:
         ({"data": b"{", "headers": {"Content-Type": "application/json"}}, 400, "malformed_json"),
         ({"data": b"[]", "headers": {"Content-Type": "application/json"}}, 400, "malformed_json"),
         ({"data": b"\xff", "headers": {"Content-Type": "application/json"}}, 400, "malformed_json"),
+        ({"data": b"[" * 100_000, "headers": {"Content-Type": "application/json"}}, 400, "malformed_json"),
         ({"data": BytesIO(b"x" * (2 << 20)), "headers": {"Content-Type": "application/json"}}, 413, "too_large"),
     ],
 )

@@ -101,6 +101,8 @@ def _name(value: str, _: Defaults) -> str | FieldError:
     name = value.strip()
     if not 1 <= len(name) <= NAME_CHARS_MAX:
         return FieldError("name", "out_of_range", f"a name has 1 to {NAME_CHARS_MAX} characters")
+    if templates.find_unclean(name):
+        return FieldError("name", "control_character", "a name has no control characters")
     return name
 
 
