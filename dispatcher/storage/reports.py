@@ -68,12 +68,13 @@ WITH up AS (
             ($5::text[])[($4::smallint[])[width_bucket(d.provider_key, $1::uuid[])]],
             date_trunc('second', ($3::timestamptz[])[width_bucket(d.provider_key, $1::uuid[])] AT TIME ZONE 'UTC')))
     WHERE d.provider_key = ANY($1::uuid[]) AND d.state = 30 AND d.recorded_on >= $7 AND d.recorded_on < $8
-    RETURNING d.tenant_id, d.campaign_id, d.state, d.price, d.provider_key
+    RETURNING d.tenant_id, d.campaign_id, d.state, d.price, d.batch_id, d.n
 ), g AS (
     SELECT tenant_id, campaign_id, count(*) AS n,
            count(*) FILTER (WHERE state = 40) AS delivered, count(*) FILTER (WHERE state = 41) AS undelivered,
            count(*) FILTER (WHERE state = 42) AS expired, count(*) FILTER (WHERE state = 43) AS rejected,
-           coalesce(sum(price) FILTER (WHERE state <> 40), 0)::bigint AS lost, min(provider_key::text) AS first_key
+           coalesce(sum(price) FILTER (WHERE state <> 40), 0)::bigint AS lost,
+           min(batch_id || ':' || n) FILTER (WHERE state <> 40) AS first_message
     FROM up GROUP BY tenant_id, campaign_id
 ), s AS (
     SELECT g.*, CASE WHEN t.refund_failed THEN g.lost ELSE 0 END AS refund FROM g JOIN tenant t ON t.tenant_id = g.tenant_id
@@ -83,7 +84,7 @@ WITH up AS (
            refunded = k.refunded + s.refund
     FROM s WHERE k.tenant_id = s.tenant_id AND k.campaign_id = s.campaign_id
 )
-SELECT tenant_id, campaign_id, n, refund, first_key FROM s
+SELECT tenant_id, campaign_id, n, refund, first_message FROM s
 """
 
 _KNOWN = """
@@ -217,7 +218,8 @@ async def _apply(
     )
     for row in rows:
         if row["refund"]:
-            key = f"refund:{row['campaign_id'] or 0}:{row['first_key']}"
+            # A message ends once; its id may have been another's on another day.
+            key = f"refund:{row['campaign_id'] or 0}:{row['first_message']}"
             movements.append(
                 money.refund(
                     row["tenant_id"], row["refund"], key=key, campaign_id=row["campaign_id"], note="not delivered"
