@@ -131,6 +131,8 @@ async def _readiness(tree: Tree, db: Database) -> Readiness:
             reasons += [f"migration {one.file} is missing" for one in await migrate.pending(conn)]
     except (DatabaseAway, TimeoutError) as error:
         reasons.append(f"database: {error or 'no answer'}")
+    else:
+        reasons += [f"database: {trouble}"] if (trouble := db.trouble()) else []
     reasons += [f"actor {one.path}: {one.why}" for one in await tree.probe(_PROBE_TIMEOUT_S)]
     return Readiness(reasons)
 

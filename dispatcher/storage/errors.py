@@ -38,6 +38,7 @@ _AWAY_SQLSTATES = frozenset(
 # InterfaceError is also asyncpg's answer to wrong use, so only these of its words mean a closed connection or pool.
 _CLOSED_WORDS = ("connection is closed", "pool is closing", "pool is closed", "connection was closed")
 _RELEASED_WORDS = "released back to the pool"
+_OUT_OF_STEP_WORDS = "another operation"
 _DISK_FULL_SQLSTATE = "53100"
 _UNIQUE_SQLSTATE = "23505"
 
@@ -84,7 +85,15 @@ def is_away_in_use(error: BaseException, connection: object) -> bool:
     """
     if isinstance(error, OSError) and not isinstance(error, TimeoutError):
         return is_away(error) and is_lost(connection)
+    if is_broken(error):
+        return True
     return is_away(error) or (isinstance(error, asyncpg.InterfaceError) and _RELEASED_WORDS in str(error))
+
+
+def is_broken(error: BaseException) -> bool:
+    """Say whether the connection is out of step with its server: a server that dies says so to connections at rest, too, and
+    asyncpg then finds itself in the middle of an operation that nobody began. Such a connection is of no use any more."""
+    return isinstance(error, asyncpg.InternalClientError) and _OUT_OF_STEP_WORDS in str(error)
 
 
 def is_lost(connection: object) -> bool:

@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import asyncpg
 import structlog
 
-from dispatcher.storage.errors import DatabaseAway, is_away, is_away_in_use
+from dispatcher.storage.errors import DatabaseAway, is_away, is_away_in_use, is_broken, is_disk_full
 from dispatcher.storage.listener import Listener
 
 PoolName = Literal["main", "dlr"]
@@ -46,6 +46,7 @@ class Database:
         self._acquire_timeout_s = acquire_timeout_s
         self._connect = connect
         self._listener: Listener | None = None
+        self._no_room: tuple[str, float] | None = None
 
     @classmethod
     async def open(
@@ -107,12 +108,18 @@ class Database:
         lender = self._pools[pool]
         return int(lender.get_size() - lender.get_idle_size())
 
+    def trouble(self, within_s: float = 5.0) -> str | None:
+        """What keeps the database from writing although it answers: its disk was full within the last seconds."""
+        if self._no_room is None or asyncio.get_running_loop().time() - self._no_room[1] > within_s:
+            return None
+        return self._no_room[0]
+
     @asynccontextmanager
     async def acquire(self, pool: PoolName = "main") -> AsyncIterator[Any]:
         """Lend a connection in autocommit mode: for reads, and single statements that are a transaction themselves.
 
-        Raises DatabaseAway when none is free within the acquire timeout, when the server cannot be reached, or when the
-        connection is lost inside the block.
+        Raises DatabaseAway when none is free within the acquire timeout, when the server cannot be reached, when the
+        connection is lost inside the block, or when the server has no room on its disk: that, too, is waited out.
         """
         connection = await self._take(pool)
         try:
@@ -120,8 +127,14 @@ class Database:
         except DatabaseAway:
             raise
         except Exception as error:
+            if is_broken(error):
+                connection.terminate()  # or the next one would be lent it
             if is_away_in_use(error, connection):
                 raise DatabaseAway(f"the connection was lost: {_words(error)}") from error
+            if isinstance(error, asyncpg.PostgresError) and is_disk_full(error):
+                reason = f"the database has no room left on its disk: {_words(error)}"
+                self._no_room = (reason, asyncio.get_running_loop().time())
+                raise DatabaseAway(reason) from error
             raise
         finally:
             await self._give_back(pool, connection)
