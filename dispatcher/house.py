@@ -17,7 +17,7 @@ from dispatcher.actors.rate_limiter import RateLimiter
 from dispatcher.actors.redis_limits import RedisLimits
 from dispatcher.actors.runtime import Address
 from dispatcher.actors.spool import Spool
-from dispatcher.actors.supervision import ChildSpec, RestartBudget, Supervisor, Tree
+from dispatcher.actors.supervision import ChildSpec, RestartBackoff, RestartBudget, Supervisor, Tree
 from dispatcher.actors.tending import Tending
 from dispatcher.actors.wallet_ledger import WalletLedger
 from dispatcher.config import ConfigError, Secret, Settings, places
@@ -35,9 +35,14 @@ from dispatcher.storage.pool import Database
 ROLES = ("api", "planner", "sender", "reconciler", "automator", "importer", "notifier")
 
 # Everything below the root may die twenty times within five minutes: a database that is away is waited for inside the actors
-# and does not count; only bugs do.
+# and does not count; only bugs do. The waits between lives are so bounded that an actor that dies for ever spends this
+# within two minutes: the process then ends, and whoever runs it is told. A sender has five deaths, then its supervisor's count.
 _BUDGET = RestartBudget(restarts_max=20, within_s=300.0)
+_SENDERS_BUDGET = RestartBudget(restarts_max=5, within_s=60.0)
+_BACKOFF = RestartBackoff(max_s=5.0)
 _START_TIMEOUT_S = 30.0
+# A request may wait for an actor that starts again only after HttpServer has stopped (rest_for_one): not for long.
+_HTTP_STOP_S = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +185,7 @@ def build(
         specs.append(spec(reconciler, new_reconciler))
     if "sender" in roles:
         children = [spec(senders[name], new_sender(name)) for name in providers]
-        specs.append(ChildSpec("Senders", lambda: Supervisor(children, budget=_BUDGET)))
+        specs.append(ChildSpec("Senders", lambda: Supervisor(children, budget=_SENDERS_BUDGET, backoff=_BACKOFF)))
     if "planner" in roles:
         specs.append(spec(planner, new_planner))
     if "importer" in roles:
@@ -206,8 +211,11 @@ def build(
             readiness=ready,
             snapshot=lambda: tree.snapshot(),  # noqa: PLW0108 - the tree is made below
         )
-        specs.append(spec(http, lambda: HttpServer(services, host=settings.http.host, port=settings.http.port)))
-    tree = Tree(Supervisor(specs, strategy="rest_for_one", budget=_BUDGET), observer=metrics)
+        where = settings.http
+        specs.append(
+            spec(http, lambda: HttpServer(services, host=where.host, port=where.port, stop_timeout_s=_HTTP_STOP_S))
+        )
+    tree = Tree(Supervisor(specs, strategy="rest_for_one", budget=_BUDGET, backoff=_BACKOFF), observer=metrics)
     return House(
         tree=tree,
         db=db,

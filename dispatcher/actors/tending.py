@@ -81,9 +81,12 @@ class Tending:
 
     async def run(self, take: Callable[[Any], None]) -> None:
         """Turns, for ever. `take` queues reports that are in the inbox for the apply loop."""
-        await self._left_inbox(take, 0.0)
+        first = True
         while True:
             try:
+                if first:
+                    await self._left_inbox(take, 0.0)
+                    first = False
                 await self._turn(take)
             except (DatabaseAway, ActorUnavailable) as error:
                 log.warning("tending.waits", error=str(error))
@@ -113,8 +116,8 @@ class Tending:
         self._busy = bool(parked or unknown)
         now_s = self._clock.monotonic_s()
         if self._slow_at_s is None or now_s - self._slow_at_s > _SLOW_EVERY_S:
-            self._slow_at_s = now_s
             await self._slow(take)
+            self._slow_at_s = now_s
 
     async def _slow(self, take: Callable[[Any], None]) -> None:
         async with self._db.acquire() as conn:
@@ -126,12 +129,8 @@ class Tending:
 
     async def _left_inbox(self, take: Callable[[Any], None], older_than_s: float) -> None:
         """Bodies that were acknowledged and whose process died before it applied them."""
-        try:
-            async with self._db.acquire(pool="dlr") as conn:
-                rows = await reports.left_inbox(conn, older_than_s, 1000)
-        except DatabaseAway as error:
-            log.warning("tending.waits", error=str(error))
-            return
+        async with self._db.acquire(pool="dlr") as conn:
+            rows = await reports.left_inbox(conn, older_than_s, 1000)
         for inbox_id, provider, bodies in rows:
             found: list[Any] = []
             for body in bodies:
