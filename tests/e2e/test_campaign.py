@@ -11,7 +11,7 @@ from tests.e2e.store import Store
 
 async def test_a_campaign_reaches_everybody_once(shared: Rig) -> None:
     """Every contact gets one message, each in its own alphabet; credits are held, then captured exactly; the campaign is
-    completed, and every message delivered (D1, D28: what the provider answered and reported is recorded)."""
+    completed, and every message delivered, which is more than accepted (D1, D28, D76)."""
     store = await shared.store(credit_count=10_000)
     phones = await store.people(2_000)
     campaign = await store.send("Γεια {{first_name|friend}}! 20% today")

@@ -5,6 +5,7 @@ import time
 
 from tests.e2e.fixtures import NewSite
 from tests.e2e.rig import Rig, rig
+from tests.e2e.site import free_port
 from tests.e2e.store import Store
 
 
@@ -84,3 +85,16 @@ async def test_a_direct_message_gets_its_report(shared: Rig) -> None:
         return (await store.ask("GET", f"messages/{sent['id']}"))["state"] == "delivered"  # type: ignore[no-any-return]
 
     await shared.until(delivered, lambda: "the message to be delivered")
+
+
+async def test_without_its_redis_a_daemon_sends_within_its_own_limits(new_site: NewSite) -> None:
+    """Redis is configured and nobody listens there: the daemon starts, and a campaign is sent at its share of the rate;
+    nothing hangs (D39)."""
+    place = new_site(REDIS_URL=f"redis://127.0.0.1:{free_port()}", PROVIDERS__MITTO__RATE_PER_S="200")
+    async with rig(place) as test:
+        store = await test.store(people=500)
+        done = await (campaign := await store.send("Hi")).settled()
+        assert done["counts"]["delivered"] == 500
+        times = [one["at"] for one in await test.sim.received()]
+        assert times[-1] - times[0] >= (500 - 2 * 200) / 200
+        await test.check(campaign)

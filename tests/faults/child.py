@@ -4,19 +4,24 @@ The product has no hooks for this: here its own functions are wrapped, in this p
 
 KILL_AT: `before:NAME` or `after:NAME`; the process ends by SIGKILL at the hit number KILL_NTH (1). NAME is a unit of work
 (its class; `before`: its statements have run and nothing is committed; `after`: committed), or a step in STEPS.
-BUG_IN: the name of an actor's class; a child task of its first BUG_LIVES lives raises at once.
+BUG_IN: the name of an actor's class; a child task of its first BUG_LIVES lives raises: at once, or with BUG_AFTER (a point as
+above) when that point is reached.
+BUDGET: how many deaths the root (and the senders' supervisor) allows: the real ones take a minute to be spent.
 """
 
+import asyncio
 import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from dispatcher import house
 from dispatcher.actors.batch_sender import BatchSender
 from dispatcher.actors.campaign_planner import CampaignPlanner
 from dispatcher.actors.dlr_reconciler import DlrReconciler
 from dispatcher.actors.rate_limiter import RateLimiter
+from dispatcher.actors.supervision import RestartBudget
 from dispatcher.actors.wallet_ledger import WalletLedger
 from dispatcher.cli import main
 from dispatcher.providers.mitto import Mitto
@@ -37,11 +42,12 @@ _ACTORS = {actor.__name__: actor for actor in (RateLimiter, CampaignPlanner, Bat
 
 
 class Trap:
-    """Ends the process at the hit number `nth` of a point."""
+    """Does something at the hit number `nth` of a point."""
 
-    def __init__(self, point: str, nth: int) -> None:
+    def __init__(self, point: str, nth: int, spring: Callable[[], None]) -> None:
         self._point = point
         self._left = nth
+        self._spring = spring
 
     def hit(self, point: str) -> None:
         """This point is reached."""
@@ -49,7 +55,11 @@ class Trap:
             return
         self._left -= 1
         if self._left == 0:
-            os.kill(os.getpid(), signal.SIGKILL)
+            self._spring()
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def set_trap(trap: Trap) -> None:
@@ -87,8 +97,8 @@ def _around(call: Callable[..., Awaitable[Any]], name: str, trap: Trap) -> Calla
     return wrapped
 
 
-def set_bug(name: str, lives: int) -> None:
-    """The first `lives` lives of an actor die of a bug in a child task."""
+def set_bug(name: str, lives: int, reached: asyncio.Event) -> None:
+    """The first `lives` lives of an actor die of a bug in a child task, once `reached` is set."""
     actor = _ACTORS[name]
     start, born = actor.on_start, 0
 
@@ -97,19 +107,31 @@ def set_bug(name: str, lives: int) -> None:
         born += 1
         await start(self)
         if born <= lives:
-            self.spawn(_fail(name), name="bug")
+            self.spawn(_fail(name, reached), name="bug")
 
     actor.on_start = on_start  # type: ignore[method-assign]
 
 
-async def _fail(name: str) -> None:
+async def _fail(name: str, reached: asyncio.Event) -> None:
+    await reached.wait()
     raise ZeroDivisionError(f"a bug in {name}")
 
 
-if __name__ == "__main__":
+def _set_all() -> None:
     if point := os.environ.get("KILL_AT"):
-        set_trap(Trap(point, int(os.environ.get("KILL_NTH", "1"))))
+        set_trap(Trap(point, int(os.environ.get("KILL_NTH", "1")), _die))
+    if budget := os.environ.get("BUDGET"):
+        house._BUDGET = house._SENDERS_BUDGET = RestartBudget(int(budget), 60.0)
     if bug := os.environ.get("BUG_IN"):
-        set_bug(bug, int(os.environ.get("BUG_LIVES", "1")))
+        reached = asyncio.Event()
+        set_bug(bug, int(os.environ.get("BUG_LIVES", "1")), reached)
+        if point := os.environ.get("BUG_AFTER"):
+            set_trap(Trap(point, 3, reached.set))
+        else:
+            reached.set()
+
+
+if __name__ == "__main__":
+    _set_all()
     sys.argv = ["dispatcher", "run"]
     main()
