@@ -100,6 +100,19 @@ class DirectLane:
     async def _start(
         self, group: Sequence[tuple[SendDirect, "asyncio.Future[DirectResult]"]], spawn: Any
     ) -> list["asyncio.Task[None]"]:
+        try:
+            items = await self._priced(group)
+            now, later = await self._with_tokens(items)
+        except (DatabaseAway, ActorUnavailable) as error:
+            _fail([result for _, result in group], error)
+            return []
+        flights: list[asyncio.Task[None]] = []
+        for some, owner in ((now, self._g.owner), (later, None)):
+            if some:
+                flights += await self._open(some, owner, spawn)
+        return flights
+
+    async def _priced(self, group: Sequence[tuple[SendDirect, "asyncio.Future[DirectResult]"]]) -> list[_Item]:
         prices = await self._g.prices.table()
         items: list[_Item] = []
         for message, result in group:
@@ -115,17 +128,7 @@ class DirectLane:
                 message.purpose,
             )
             items.append(_Item(direct, result, message.answer_within_s))
-        flights: list[asyncio.Task[None]] = []
-        try:
-            now, later = await self._with_tokens(items)
-            for some, owner in ((now, self._g.owner), (later, None)):
-                if some:
-                    flights += await self._open(some, owner, spawn)
-        except (DatabaseAway, ActorUnavailable) as error:
-            for item in items:
-                if not item.result.done():
-                    item.result.set_exception(error)
-        return flights
+        return items
 
     async def _with_tokens(self, items: list[_Item]) -> tuple[list[_Item], list[_Item]]:
         """Those that may leave now, and those that wait: tokens are taken for each tenant's messages, all or none."""
@@ -150,7 +153,12 @@ class DirectLane:
             owner=owner,
             lease_s=self._g.settings.timeout_s + _RECORD_MARGIN_S,
         )
-        opened = await self._g.ledger.ask(Post(unit), timeout_s=_LEDGER_TIMEOUT_S)
+        try:
+            opened = await self._g.ledger.ask(Post(unit), timeout_s=_LEDGER_TIMEOUT_S)
+        except (DatabaseAway, ActorUnavailable) as error:
+            # Of these alone: others of the group may be on the wire already.
+            _fail([item.result for item in items], error)
+            return []
         if isinstance(opened, InsufficientCredits):
             return await self._open_without(items, opened.tenant_id, owner, spawn)
         for place in opened.opted_out:
@@ -237,6 +245,12 @@ class DirectLane:
                 _answer_all(items, opened.batch_id, "unknown", landed.reason)
             case _:
                 _answer_all(items, opened.batch_id, "planned", landed.reason)
+
+
+def _fail(results: Sequence["asyncio.Future[DirectResult]"], error: Exception) -> None:
+    for result in results:
+        if not result.done():
+            result.set_exception(error)
 
 
 def _answer(result: "asyncio.Future[DirectResult]", value: DirectResult) -> None:
