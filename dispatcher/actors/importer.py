@@ -29,7 +29,9 @@ log = structlog.get_logger(__name__)
 
 SLICE_ROWS_MAX = 1_000
 STEP_S = 0.0015
-LEASE_S = 60.0
+# Renewed with each slice, which takes a part of a second: so a killed import goes on soon. A slice that takes longer than
+# this is not written twice: its fence would be old.
+LEASE_S = 15.0
 ORPHAN_AFTER_S = 3_600.0
 
 

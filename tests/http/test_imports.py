@@ -18,6 +18,9 @@ from dispatcher.storage import imports
 from dispatcher.storage.pool import Database
 from tests.http.stand import Answer, Stand, new_tenant, stand, start
 
+# How long a killed import may lie before another importer goes on with it.
+RESUMES_WITHIN_S = 15
+
 GOOD = """first_name,last_name,phone,email,gender,birthday,tags
 Μαρία,Παπαδοπούλου,6900000001,maria@example.com,F,15/01/1990,vip|new
 John,"O""Neil, Jr.",+306900000002,,male,1985-12-31,
@@ -143,7 +146,7 @@ async def test_a_form_without_a_file_is_refused(api: Stand) -> None:
 
 
 async def test_a_killed_import_goes_on_where_it_was_and_counts_nothing_twice(db: Database, tmp_path: Path) -> None:
-    """The importer dies between two slices; the next one's counts are those of the whole file."""
+    """The importer dies between two slices; another may go on within seconds, and its counts are those of the whole file."""
     rows = SLICE_ROWS_MAX * 3 + 10
     text = "phone\n" + "".join(f"69{n:08d}\n" for n in range(rows))
     async with stand(db, tmp_path, importer=False) as api:
@@ -156,6 +159,8 @@ async def test_a_killed_import_goes_on_where_it_was_and_counts_nothing_twice(db:
         assert ("running", SLICE_ROWS_MAX * 2) == (halfway["status"], halfway["created"])
         async with db.acquire() as conn:
             assert None is await imports.claim(conn, Spool(tmp_path).identity(), "second", 60)
+            left_s = await conn.fetchval("SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM contact_import")
+            assert 0 < left_s <= RESUMES_WITHIN_S
             await conn.execute("UPDATE contact_import SET lease_until = now() - interval '1 second'")
             assert None is await imports.claim(conn, "another spool", "second", 60)
         start(Importer(db, Spool(tmp_path), owner="second", clock=SystemClock()), "importer", running)
