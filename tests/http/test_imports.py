@@ -159,7 +159,9 @@ async def test_a_killed_import_goes_on_where_it_was_and_counts_nothing_twice(db:
         assert ("running", SLICE_ROWS_MAX * 2) == (halfway["status"], halfway["created"])
         async with db.acquire() as conn:
             assert None is await imports.claim(conn, Spool(tmp_path).identity(), "second", 60)
-            left_s = await conn.fetchval("SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM contact_import")
+            left_s = await conn.fetchval(
+                "SELECT extract(epoch FROM lease_until - clock_timestamp()) FROM contact_import"
+            )
             assert 0 < left_s <= RESUMES_WITHIN_S
             await conn.execute("UPDATE contact_import SET lease_until = now() - interval '1 second'")
             assert None is await imports.claim(conn, "another spool", "second", 60)
