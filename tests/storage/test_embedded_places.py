@@ -135,6 +135,31 @@ async def test_binaries_that_the_servers_user_cannot_reach_are_copied_once(state
     assert found.major == cluster.major_of(state_dir / "postgres")
 
 
+async def test_user_that_the_system_has_no_name_for_is_told_before_initdb(state_dir: Path) -> None:
+    """A container may run as a bare number: initdb would refuse it in words that name no remedy."""
+    names = {entry.pw_uid for entry in pwd.getpwall()}
+    nameless = account.Account(next(uid for uid in range(61_000, 65_000) if uid not in names), 0, "?", switch=False)
+    data = state_dir / "postgres"
+    state_dir.mkdir()
+    with pytest.raises(
+        EmbeddedError, match=r"user id \d+ has no entry in /etc/passwd\. .*DISPATCHER_DATABASE_URL"
+    ) as told:
+        await cluster.create(data, binaries.find(), nameless, state_dir / "initdb.log", durable=False)
+    assert 1 == len(str(told.value).splitlines())
+    assert [] == list(state_dir.iterdir())
+
+
+@as_root
+async def test_nameless_owner_of_an_empty_folder_is_told_so(state_dir: Path) -> None:
+    """Root runs the server as the owner of its folder, whose number may have no name either."""
+    names = {entry.pw_uid for entry in pwd.getpwall()}
+    (state_dir / "postgres").mkdir(parents=True)
+    state_dir.chmod(0o711)
+    os.chown(state_dir / "postgres", next(uid for uid in range(61_000, 65_000) if uid not in names), 0)
+    with pytest.raises(EmbeddedError, match="no entry in /etc/passwd"):
+        await EmbeddedPostgres(state_dir, settings={"fsync": "off"}).start()
+
+
 @pytest.fixture
 def small_disk(state_dir: Path) -> Iterator[Path]:
     """A file system of 16 MB."""

@@ -83,6 +83,20 @@ def require_reach(account: Account, folder: Path) -> None:
         )
 
 
+def require_entry(account: Account) -> None:
+    """Raise EmbeddedError when the account has no entry among the system's users: initdb looks its name up.
+
+    A server whose cluster is there already needs none. Containers that are started with a number for a user are an example.
+    """
+    try:
+        pwd.getpwuid(account.uid)
+    except KeyError as error:
+        raise EmbeddedError(
+            f"PostgreSQL's initdb needs the name of its user, and user id {account.uid} has no entry in /etc/passwd",
+            "Add the user to /etc/passwd, or give DISPATCHER_DATABASE_URL",
+        ) from error
+
+
 def _name(uid: int) -> str:
     try:
         return pwd.getpwuid(uid).pw_name

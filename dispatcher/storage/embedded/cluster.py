@@ -10,7 +10,7 @@ import signal
 from collections.abc import Mapping
 from pathlib import Path
 
-from dispatcher.storage.embedded.account import Account
+from dispatcher.storage.embedded.account import Account, require_entry
 from dispatcher.storage.embedded.binaries import Binaries
 from dispatcher.storage.embedded.child import start
 from dispatcher.storage.embedded.problems import EmbeddedError, from_log
@@ -44,8 +44,9 @@ def major_of(data: Path) -> int | None:
 async def create(data: Path, binaries: Binaries, account: Account, log: Path, *, durable: bool) -> None:
     """Make an empty cluster at `data`: beside it first, so that one which was interrupted never counts.
 
-    Raises EmbeddedError, for a full disk among others.
+    Raises EmbeddedError, for a full disk or a user without a name among others.
     """
+    require_entry(account)
     fresh = await asyncio.to_thread(_empty_folder_beside, data, account)
     argv = [binaries.initdb, f"--pgdata={fresh}", f"--username={USER}", "--encoding=UTF8", "--data-checksums"]
     argv += ["--auth-local=trust", "--auth-host=reject", *_locale(binaries.major)]
