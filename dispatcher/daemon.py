@@ -26,6 +26,7 @@ from dispatcher.house import ROLES, House, bucket_of, build, make_providers, ope
 from dispatcher.observability.health import Readiness
 from dispatcher.observability.metrics import Metrics
 from dispatcher.observability.notify import Notifier
+from dispatcher.ports import require_ports
 from dispatcher.storage import deliveries, ledger, migrate
 from dispatcher.storage.embedded import EmbeddedPostgres
 from dispatcher.storage.errors import DatabaseAway, retry_away
@@ -44,11 +45,12 @@ async def run(
 ) -> int:
     """Serve until SIGTERM or SIGINT, or until something fails for good. `reload` reads the settings again (SIGHUP).
 
-    Raises ConfigError, before anything is started, for a provider that cannot be.
+    Raises ConfigError, before anything is started, for a provider that cannot be, or a port that cannot be had.
     """
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
     providers = make_providers(settings)
+    await require_ports(settings, roles)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     notifier = Notifier(places.notify_socket())
