@@ -65,6 +65,7 @@ async def run(
             stack.callback(server.shutdown)
         await house.tree.start()
         stack.push_async_callback(house.tree.stop)
+        metrics.actors(info.name for info in house.tree.snapshot())
         _calm_gc()
         _on_hangup(loop, reload, house)
         beside = [asyncio.create_task(_observe(house, notifier), name="observe")]

@@ -5,6 +5,7 @@ its own (wallets, pools, inboxes, what the database counts) is set by whoever re
 """
 
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 
 from prometheus_client import (
@@ -119,6 +120,15 @@ class Metrics:
     def mailbox(self, actor: str) -> Gauge:
         """Messages in an actor's inbox."""
         return self._mailbox(actor)
+
+    def actors(self, names: Iterable[str]) -> None:
+        """These actors are there: their counts of restarts and of dropped hints begin at 0.
+
+        An alarm on an increase never rings at a series that comes into being with its first event.
+        """
+        for name in names:
+            self._restarts(name)
+            self._dropped(name)
 
     def pool(self, pool: str) -> Gauge:
         """Lent connections of a pool."""

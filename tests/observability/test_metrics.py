@@ -78,6 +78,20 @@ def test_what_must_stay_zero_is_there_before_anything_happened() -> None:
     assert 0.0 == Metrics().registry.get_sample_value("dispatcher_sent_twice_total")
 
 
+def test_an_actors_counts_begin_at_zero_and_go_on() -> None:
+    """Restarts and dropped hints are there before the first; naming an actor again changes no count."""
+    metrics = Metrics()
+    metrics.actors(["WalletLedger", "HttpServer"])
+    metrics.restarted("HttpServer")
+    metrics.actors(["HttpServer"])
+    names = ("WalletLedger", "HttpServer")
+    for series_name, expected in (
+        ("dispatcher_actor_restarts_total", [0.0, 1.0]),
+        ("dispatcher_actor_dropped_total", [0.0, 0.0]),
+    ):
+        assert expected == [metrics.registry.get_sample_value(series_name, {"actor": name}) for name in names]
+
+
 def test_counts_are_found_where_they_were_made() -> None:
     """By label values."""
     metrics = used()
