@@ -146,6 +146,8 @@ class BatchSender(AsyncioActor):
             # again when its lease has run out: planned if it had not left, else as `unknown`.
             log.exception("flight.crashed", batch_id=flight.claim.batch_id, provider=self._g.settings.name)
             self._g.metrics.batch("crashed", self._g.settings.name).inc()
+            # If all crash for one cause, only the probe does so from now on.
+            self._learn(Landed("lost", pause_s=0.0, reason="a flight crashed"))
         finally:
             self._flying[flight.claim.lane].discard(flight)
             self._landed.set()

@@ -75,6 +75,7 @@ class DlrReconciler(AsyncioActor):
         self.spawn(self._inbox_loop(), name="dlr:inbox")
         self.spawn(self._apply_loop(), name="dlr:apply")
         self.spawn(self._tending.run(self.take), name="dlr:tending")
+        self.spawn(self._tending.look_ups(), name="dlr:look-ups")
 
     async def on_receive(self, message: Any) -> Any:
         """A ReportsReceived is answered when its bodies are durable; other messages go on meanwhile."""
@@ -151,6 +152,11 @@ class DlrReconciler(AsyncioActor):
                 log.warning("dlr.apply_waits", reports=count, error=str(error))
                 await asyncio.sleep(_RETRY_S)
                 continue
+            except Exception:
+                # A report that cannot be applied must not keep all others from being: each row by itself, and the one
+                # that fails again stays in the inbox, for a person to look at and for the next release to try.
+                log.exception("dlr.apply_failed", reports=count)
+                await self._one_by_one(some)
             del self._durable[: len(some)]
             self._backlog -= count
             if not self._durable:
@@ -165,6 +171,18 @@ class DlrReconciler(AsyncioActor):
             async with asyncio.timeout(GATHER_S):
                 await self._enough.wait()
 
+    async def _one_by_one(self, some: list[Durable]) -> None:
+        for durable in some:
+            try:
+                await self._apply([durable])
+            except (DatabaseAway, ActorUnavailable) as error:
+                log.warning("dlr.apply_waits", reports=len(durable.reports), error=str(error))
+                # Still in the inbox: the tending finds it there.
+            except Exception:
+                log.exception("dlr.put_aside", inbox_id=durable.inbox_id, reports=len(durable.reports))
+                self._metrics.dlr("put_aside", durable.provider).inc(len(durable.reports))
+                self._tending.leave(durable.inbox_id)
+
     async def _apply(self, some: list[Durable]) -> None:
         by_provider: dict[str, list[Report]] = {}
         for durable in some:
@@ -175,13 +193,29 @@ class DlrReconciler(AsyncioActor):
             for status, count in Counter(r.state.name.lower() if r.state else "unknown_word" for r in reports).items():
                 self._metrics.dlr(status, provider).inc(count)
         await asyncio.sleep(0)
-        now = self._clock.utc_now()
-        unit = store.ApplyUnit(keyed, inbox_ids=[durable.inbox_id for durable in some], today=now.date())
-        applied: store.Applied = await self._ledger.ask(Post(unit), timeout_s=_LEDGER_TIMEOUT_S)
+        applied = await self._post(keyed, [durable.inbox_id for durable in some])
         if oldest := min((r.at for r in keyed if r.at is not None), default=None):
             self._metrics.dlr_lag_seconds.observe(max(0.0, (self._clock.utc_now() - oldest).total_seconds()))
         if applied.parked:
             self._tending.wake()
+
+    async def _post(self, keyed: list[store.KeyedReport], inbox_ids: list[int]) -> store.Applied:
+        """Apply them; ids that a provider gave to more than one message are set aside, and the others applied."""
+        ambiguous: frozenset[str] = frozenset()
+        while True:
+            unit = store.ApplyUnit(keyed, inbox_ids=inbox_ids, today=self._clock.utc_now().date(), ambiguous=ambiguous)
+            try:
+                applied = await self._ledger.ask(Post(unit), timeout_s=_LEDGER_TIMEOUT_S)
+            except store.AmbiguousIds as error:
+                log.error("dlr.ambiguous_ids", keys=sorted(error.keys))  # noqa: TRY400 - the provider's doing
+                if error.keys <= ambiguous:
+                    raise
+                ambiguous |= error.keys
+                continue
+            if not isinstance(applied, store.Applied):
+                msg = f"the ledger answered {applied!r}"
+                raise TypeError(msg)
+            return applied
 
 
 def key_reports(provider: str, reports: Sequence[Report]) -> list[store.KeyedReport]:

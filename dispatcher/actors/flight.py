@@ -22,7 +22,7 @@ from dispatcher.domain.provider_ids import to_keys
 from dispatcher.observability.metrics import Metrics
 from dispatcher.providers import base
 from dispatcher.storage import batches, deliveries
-from dispatcher.storage.errors import DatabaseAway, is_unique_violation
+from dispatcher.storage.errors import DatabaseAway, is_transient, is_unique_violation
 from dispatcher.storage.pool import Database
 
 log = structlog.get_logger(__name__)
@@ -309,7 +309,9 @@ class Flight:
         while True:
             try:
                 return await write()
-            except (DatabaseAway, ActorUnavailable) as error:
+            except Exception as error:
+                if not isinstance(error, ActorUnavailable) and not is_transient(error):
+                    raise
                 log.warning("batch.record_waits", batch_id=self._claim.batch_id, error=str(error), delay_s=delay_s)
             await asyncio.sleep(delay_s)
             delay_s = min(delay_s * 2, _RETRY_MAX_S)

@@ -1,7 +1,6 @@
 """What does not settle by itself: leases that ran out, parked reports, unknown batches, and the partitions of tomorrow.
 
-A part of DlrReconciler (its own file, since it is its own idea). Evidence rules: a parked id is looked up at its provider;
-the link code in the text that comes back names the message beyond doubt.
+A part of DlrReconciler (its own file, since it is its own idea). What evidence settles is `evidence.py`.
 """
 
 import asyncio
@@ -12,17 +11,16 @@ from typing import Any
 
 import structlog
 
+from dispatcher.actors.evidence import Evidence
 from dispatcher.actors.messages import Post, Wake
 from dispatcher.actors.prices import Prices
 from dispatcher.actors.runtime import ActorUnavailable, Address
 from dispatcher.config.clock import Clock
-from dispatcher.domain import codes, segments
 from dispatcher.domain.lattice import Report
-from dispatcher.domain.provider_ids import to_key
 from dispatcher.observability.metrics import Metrics
 from dispatcher.providers import base
 from dispatcher.storage import batches, cancelling, deliveries, reports, unknowns
-from dispatcher.storage.errors import DatabaseAway, is_unique_violation
+from dispatcher.storage.errors import DatabaseAway
 from dispatcher.storage.pool import Database
 
 log = structlog.get_logger(__name__)
@@ -30,11 +28,8 @@ log = structlog.get_logger(__name__)
 PARTITION_DAYS_AHEAD = 7
 _TURN_S, _IDLE_TURN_S = 0.25, 1.0
 _SLOW_EVERY_S = 30.0
-_LOOKUP_AFTER_S = 2.0
-_LOOKUPS_MAX, _LOOKUPS_AT_ONCE = 500, 8
-_PARKED_MAX = 1000
 _CANCELLED_MAX = 100
-_PARKED_DELAYS_S: Mapping[str, float] = {"first": 0.2, "max": 300.0}
+_PARKED_DAYS = 30
 _LEFT_AFTER_S = 10.0
 _LEDGER_TIMEOUT_S = 60.0
 
@@ -71,6 +66,8 @@ class Tending:
         self._metrics = metrics
         self._clock = clock
         self._unknown_after_s = unknown_after_s
+        self._evidence = Evidence(db, ledger, providers, prices=prices, metrics=metrics, clock=clock)
+        self._aside: set[int] = set()
         self._wake = asyncio.Event()
         self._slow_at_s: float | None = None
         self._busy = True
@@ -78,6 +75,14 @@ class Tending:
     def wake(self) -> None:
         """There may be something to do now."""
         self._wake.set()
+
+    def leave(self, inbox_id: int) -> None:
+        """Leave this row of the inbox alone as long as this process lives."""
+        self._aside.add(inbox_id)
+
+    async def look_ups(self) -> None:
+        """The look-ups, for ever: beside the turns, for a provider that hangs must not keep leases from being swept."""
+        await self._evidence.run()
 
     async def run(self, take: Callable[[Any], None]) -> None:
         """Turns, for ever. `take` queues reports that are in the inbox for the apply loop."""
@@ -101,7 +106,7 @@ class Tending:
 
     async def _turn(self, take: Callable[[Any], None]) -> None:
         await self._sweep()
-        parked = await self._parked()
+        parked = await self._evidence.try_parked()
         async with self._db.acquire() as conn:
             cancelled = await cancelling.came_back(conn, _CANCELLED_MAX)
             unknown = await unknowns.unknown_count(conn)
@@ -124,20 +129,27 @@ class Tending:
             today = self._clock.utc_now().date()
             await deliveries.ensure_partitions(conn, today - timedelta(days=1), PARTITION_DAYS_AHEAD + 2)
             await deliveries.summarize(conn, today)
+            if forgotten := await reports.forget_parked(conn, _PARKED_DAYS):
+                log.info("dlr.forgotten", reports=forgotten)
             self._metrics.dlr_unmatched.set(await reports.parked_count(conn))
         await self._left_inbox(take, _LEFT_AFTER_S)
 
     async def _left_inbox(self, take: Callable[[Any], None], older_than_s: float) -> None:
         """Bodies that were acknowledged and whose process died before it applied them."""
         async with self._db.acquire(pool="dlr") as conn:
-            rows = await reports.left_inbox(conn, older_than_s, 1000)
+            rows = await reports.left_inbox(conn, older_than_s, 1000, list(self._providers), list(self._aside))
+            strange = await reports.strange_inbox(conn, list(self._providers))
+        if strange:
+            log.warning("dlr.no_such_provider", providers=strange, remedy="configure it on one of the nodes")
         for inbox_id, provider, bodies in rows:
-            found: list[Any] = []
-            for body in bodies:
-                parsed = self._providers[provider].parse_reports(body) if provider in self._providers else None
-                if isinstance(parsed, base.ParsedReports):
-                    found += parsed.reports
-            take(Durable(inbox_id, provider, found))
+            parsed = [self._providers[provider].parse_reports(body) for body in bodies]
+            good = [one.reports for one in parsed if isinstance(one, base.ParsedReports)]
+            if len(good) < len(parsed):
+                # It was understood when it was acknowledged; a release that does not understand it must not drop it.
+                log.error("dlr.not_understood", inbox_id=inbox_id, provider=provider, bodies=len(parsed) - len(good))
+                self.leave(inbox_id)
+                continue
+            take(Durable(inbox_id, provider, [report for some in good for report in some]))
 
     async def _sweep(self) -> None:
         async with self._db.transaction() as conn:
@@ -153,93 +165,3 @@ class Tending:
     def _wake_senders(self) -> None:
         for sender in self._senders.values():
             sender.tell(Wake())
-
-    # ------------------------------------------------------------------ evidence
-
-    async def _parked(self) -> int:
-        """Try parked reports again; look up those that stay without a message. How many were due."""
-        async with self._db.acquire(pool="dlr") as conn:
-            rows = await reports.take_due_parked(conn, _PARKED_MAX, _PARKED_DELAYS_S)
-        if not rows:
-            return 0
-        await self._apply_parked([row["provider_key"].hex for row in rows])
-        fresh = [r for r in rows if r["looked_up"] is None and (r["age_s"] >= _LOOKUP_AFTER_S or r["state"] is None)]
-        await self._look_up([row for row in fresh if row["provider"] in self._providers][:_LOOKUPS_MAX])
-        return len(rows)
-
-    async def _apply_parked(self, keys: Sequence[str]) -> None:
-        unit = reports.ApplyParkedUnit(keys, today=self._clock.utc_now().date())
-        await self._ledger.ask(Post(unit), timeout_s=_LEDGER_TIMEOUT_S)
-
-    async def _look_up(self, rows: Sequence[Any]) -> None:
-        if rows:
-            async with self._db.acquire(pool="dlr") as conn:
-                still = await reports.still_parked(conn, [row["provider_key"] for row in rows])
-            rows = [row for row in rows if row["provider_key"] in still]
-        if not rows:
-            return
-        places = asyncio.Semaphore(_LOOKUPS_AT_ONCE)
-
-        async def one(row: Any) -> Any:
-            async with places:
-                return await self._providers[row["provider"]].lookup(row["provider_id"])
-
-        answers = await asyncio.gather(*(one(row) for row in rows))
-        words: dict[str, str] = {}
-        evidence: dict[tuple[int, int], list[unknowns.Evidence]] = {}
-        for row, answer in zip(rows, answers, strict=True):
-            match answer:
-                case base.Found():
-                    word = await self._place(row, answer, evidence)
-                    if word is not None:
-                        words[row["provider_key"].hex] = word
-                case base.NotFound():
-                    words[row["provider_key"].hex] = "not_found"
-                case base.LookupFailed(reason):
-                    log.info("dlr.lookup_failed", provider=row["provider"], reason=reason)
-        for (tenant_id, batch_id), some in evidence.items():
-            words |= await self._resolve(tenant_id, batch_id, some)
-        async with self._db.acquire(pool="dlr") as conn:
-            await reports.note_lookups(conn, list(words), list(words.values()))
-        if evidence:
-            await self._apply_parked([e.provider_key for some in evidence.values() for e in some])
-
-    async def _place(
-        self, row: Any, found: base.Found, evidence: dict[tuple[int, int], list[unknowns.Evidence]]
-    ) -> str | None:
-        """Whose message the provider shows: into `evidence`, or the word that says why it is nobody's here."""
-        key = to_key(row["provider"], row["provider_id"])
-        async with self._db.acquire() as conn:
-            for code in codes.find_code(found.text):
-                parts = codes.decode(code)
-                place = await unknowns.place_of_code(conn, *parts) if parts else None
-                if place is not None:
-                    at, n = (place.tenant_id, place.batch_id), place.n
-                    break
-            else:
-                candidates = await unknowns.unknown_direct(conn, row["provider"], found.text)
-                if len(candidates) != 1:
-                    return "not_ours" if not candidates else "ambiguous"
-                at, n = candidates[0][:2], candidates[0][2]
-        count = segments.count(found.text).segments
-        raw = row["provider_id"] if key.form == 2 else None
-        evidence.setdefault(at, []).append(unknowns.Evidence(n, found.text, count, key.uuid_hex, key.form, raw))
-        return None
-
-    async def _resolve(self, tenant_id: int, batch_id: int, some: list[unknowns.Evidence]) -> dict[str, str]:
-        unit = unknowns.ResolveUnit(tenant_id, batch_id, some, await self._prices.table(), self._clock.utc_now())
-        try:
-            resolved: unknowns.Resolved = await self._ledger.ask(Post(unit), timeout_s=_LEDGER_TIMEOUT_S)
-        except Exception as error:
-            if not is_unique_violation(error):
-                raise
-            # The provider gave one of these ids to another message before: no evidence of whose they are.
-            log.error("batch.not_resolved", batch_id=batch_id, error=str(error))  # noqa: TRY400 - the provider's doing
-            return {e.provider_key: "id_taken" for e in some}
-        if resolved.settled:
-            log.info("batch.resolved", batch_id=batch_id, messages=resolved.settled)
-        if resolved.twice:
-            log.error("message.sent_twice", batch_id=batch_id, n=list(resolved.twice))
-            self._metrics.sent_twice.inc(len(resolved.twice))
-        twice = set(resolved.twice)
-        return {e.provider_key: "sent_twice" for e in some if e.n in twice}

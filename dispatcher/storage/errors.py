@@ -39,6 +39,14 @@ _AWAY_SQLSTATES = frozenset(
 _CLOSED_WORDS = ("connection is closed", "pool is closing", "pool is closed", "connection was closed")
 _RELEASED_WORDS = "released back to the pool"
 _OUT_OF_STEP_WORDS = "another operation"
+_TRANSIENT_SQLSTATES = frozenset(
+    {
+        "40001",  # serialization_failure
+        "40P01",  # deadlock_detected
+        "55P03",  # lock_not_available
+        "57014",  # query_canceled: the statement timeout
+    }
+)
 _DISK_FULL_SQLSTATE = "53100"
 _UNIQUE_SQLSTATE = "23505"
 
@@ -107,6 +115,15 @@ def is_lost(connection: object) -> bool:
 def is_disk_full(error: BaseException) -> bool:
     """Say whether the server (or this machine) has no room left on its disk."""
     return sqlstate(error) == _DISK_FULL_SQLSTATE or (isinstance(error, OSError) and error.errno == errno.ENOSPC)
+
+
+def is_transient(error: BaseException) -> bool:
+    """Say whether the same work may well succeed a moment later: the database is away or short of something, a statement took
+    too long, or two transactions were in each other's way. The transaction was rolled back, or its commit is uncertain."""
+    code = sqlstate(error)
+    if code is not None and (code in _TRANSIENT_SQLSTATES or code.startswith("53")):
+        return True
+    return is_away(error) or is_disk_full(error)
 
 
 def is_unique_violation(error: BaseException, constraint: str | None = None) -> bool:

@@ -1,6 +1,6 @@
 """Delivery reports: the durable inbox, applying reports to deliveries in batches, and parking those without a message."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
@@ -44,15 +44,29 @@ async def insert_inbox(conn: Any, provider: str, bodies: Sequence[bytes]) -> int
     return inbox_id
 
 
-async def left_inbox(conn: Any, older_than_s: float, limit: int) -> list[Any]:
-    """Rows (inbox_id, provider, bodies) that no living process seems to apply."""
+async def left_inbox(
+    conn: Any, older_than_s: float, limit: int, providers: Sequence[str], without: Sequence[int]
+) -> list[Any]:
+    """Rows (inbox_id, provider, bodies) that no living process seems to apply, of these providers, `without` those ids."""
     rows: list[Any] = await conn.fetch(
         """SELECT inbox_id, provider, bodies FROM dlr_inbox
-           WHERE received_at <= now() - $1 * interval '1 second' ORDER BY inbox_id LIMIT $2""",
+           WHERE received_at <= now() - $1 * interval '1 second' AND provider = ANY($3::text[])
+             AND NOT inbox_id = ANY($4::bigint[])
+           ORDER BY inbox_id LIMIT $2""",
         older_than_s,
         limit,
+        list(providers),
+        list(without),
     )
     return rows
+
+
+async def strange_inbox(conn: Any, providers: Sequence[str]) -> list[str]:
+    """Providers that the inbox has bodies of and that are none of these."""
+    rows = await conn.fetch(
+        "SELECT DISTINCT provider FROM dlr_inbox WHERE NOT provider = ANY($1::text[])", list(providers)
+    )
+    return [row["provider"] for row in rows]
 
 
 # The reports come as arrays sorted by their keys, so that a row finds its report by binary search (width_bucket). A join of
@@ -68,7 +82,7 @@ WITH up AS (
             ($5::text[])[($4::smallint[])[width_bucket(d.provider_key, $1::uuid[])]],
             date_trunc('second', ($3::timestamptz[])[width_bucket(d.provider_key, $1::uuid[])] AT TIME ZONE 'UTC')))
     WHERE d.provider_key = ANY($1::uuid[]) AND d.state = 30 AND d.recorded_on >= $7 AND d.recorded_on < $8
-    RETURNING d.tenant_id, d.campaign_id, d.state, d.price, d.batch_id, d.n
+    RETURNING d.tenant_id, d.campaign_id, d.state, d.price, d.batch_id, d.n, d.provider_key
 ), g AS (
     SELECT tenant_id, campaign_id, count(*) AS n,
            count(*) FILTER (WHERE state = 40) AS delivered, count(*) FILTER (WHERE state = 41) AS undelivered,
@@ -84,7 +98,9 @@ WITH up AS (
            refunded = k.refunded + s.refund
     FROM s WHERE k.tenant_id = s.tenant_id AND k.campaign_id = s.campaign_id
 )
-SELECT tenant_id, campaign_id, n, refund, first_message FROM s
+SELECT tenant_id, campaign_id, n, refund, first_message,
+       (SELECT array_agg(provider_key) FROM (SELECT provider_key FROM up GROUP BY 1 HAVING count(*) > 1) twice) AS ambiguous
+FROM s
 """
 
 _KNOWN = """
@@ -111,6 +127,24 @@ WHERE coalesce(dlr_parked.state, 0) < 40 AND coalesce(excluded.state, 0) > coale
 _BEFORE = date(1, 1, 1)
 
 
+# For a person to look at: not tried again.
+_PARK_ASIDE = """
+INSERT INTO dlr_parked (provider_key, provider, provider_id, state, word, reported_at, reason, looked_up, next_try_at)
+SELECT *, 'ambiguous_id', 'infinity'
+FROM unnest($1::uuid[], $2::text[], $3::text[], $4::smallint[], $5::text[], $6::timestamptz[], $7::text[])
+ON CONFLICT (provider_key) DO UPDATE SET looked_up = excluded.looked_up, next_try_at = excluded.next_try_at
+"""
+
+
+class AmbiguousIds(Exception):
+    """Rolls the apply back: a provider gave these ids (keys) to several of our messages that wait for a report, so a report
+    of one says nothing certain. To be applied again without them."""
+
+    def __init__(self, keys: Collection[str]) -> None:
+        super().__init__(f"{len(keys)} provider ids stand for more than one message")
+        self.keys = frozenset(keys)
+
+
 class ApplyUnit:
     """Apply reports, one for each key at most, and forget the inbox rows that they came in: all or none.
 
@@ -120,15 +154,24 @@ class ApplyUnit:
 
     pool: ClassVar[PoolName] = "dlr"
 
-    def __init__(self, reports: Sequence[KeyedReport], *, inbox_ids: Sequence[int] = (), today: date) -> None:
-        self.reports = reports
+    def __init__(
+        self,
+        reports: Sequence[KeyedReport],
+        *,
+        inbox_ids: Sequence[int] = (),
+        today: date,
+        ambiguous: Collection[str] = (),
+    ) -> None:
+        self.reports = [r for r in reports if r.key not in ambiguous] if ambiguous else reports
+        self.aside = [r for r in reports if r.key in ambiguous] if ambiguous else ()
         self.inbox_ids = list(inbox_ids)
         self.since = today - timedelta(days=RECENT_DAYS)
 
     async def run(self, conn: Any) -> Done:
-        """The value is Applied."""
+        """The value is Applied. Raises AmbiguousIds."""
         applied, left, movements = await _apply_all(conn, self.reports, self.since)
-        await _park(conn, left)
+        await _park(conn, _PARK, left)
+        await _park(conn, _PARK_ASIDE, self.aside)
         if self.inbox_ids:
             await conn.execute("DELETE FROM dlr_inbox WHERE inbox_id = ANY($1::bigint[])", self.inbox_ids)
         return Done(applied, movements)
@@ -144,7 +187,7 @@ class ApplyParkedUnit:
         self.since = today - timedelta(days=RECENT_DAYS)
 
     async def run(self, conn: Any) -> Done:
-        """The value is Applied."""
+        """The value is Applied. Raises AmbiguousIds."""
         rows = await conn.fetch(
             """SELECT provider_key, provider, provider_id, state, word, reported_at, reason FROM dlr_parked
                WHERE provider_key = ANY($1::uuid[]) ORDER BY provider_key FOR UPDATE""",
@@ -216,6 +259,8 @@ async def _apply(
         since,
         until,
     )
+    if rows and rows[0]["ambiguous"]:
+        raise AmbiguousIds([key.hex for key in rows[0]["ambiguous"]])
     for row in rows:
         if row["refund"]:
             # A message ends once; its id may have been another's on another day.
@@ -228,12 +273,12 @@ async def _apply(
     return sum(row["n"] for row in rows)
 
 
-async def _park(conn: Any, left: Sequence[KeyedReport]) -> None:
+async def _park(conn: Any, statement: str, left: Sequence[KeyedReport]) -> None:
     if not left:
         return
     ordered = sorted(left, key=_key)  # one order of locks, whoever else parks
     await conn.execute(
-        _PARK,
+        statement,
         [r.key for r in ordered],
         [r.provider for r in ordered],
         [r.provider_id for r in ordered],
@@ -246,10 +291,13 @@ async def _park(conn: Any, left: Sequence[KeyedReport]) -> None:
 
 async def take_due_parked(conn: Any, limit: int, delays_s: Mapping[str, float]) -> list[Any]:
     """Parked reports whose next try is due; each is put off before it is tried, twice as long as the last time (bounded by
-    `delays_s`: first, max), so that a crash in between costs one interval and two nodes share the work."""
+    `delays_s`: first, max), so that a crash in between costs one interval and two nodes share the work. One that the provider
+    was asked about and that found no message within a day is not tried again."""
     rows: list[Any] = await conn.fetch(
         """UPDATE dlr_parked p SET attempts = p.attempts + 1,
-                  next_try_at = clock_timestamp() + least($2 * 2.0 ^ least(p.attempts, 30), $3) * interval '1 second'
+                  next_try_at = CASE
+                      WHEN p.looked_up IS NOT NULL AND p.parked_at < now() - interval '1 day' THEN 'infinity'
+                      ELSE clock_timestamp() + least($2 * 2.0 ^ least(p.attempts, 30), $3) * interval '1 second' END
            FROM (SELECT provider_key FROM dlr_parked WHERE next_try_at <= clock_timestamp()
                  ORDER BY next_try_at LIMIT $1 FOR UPDATE SKIP LOCKED) due
            WHERE p.provider_key = due.provider_key
@@ -270,6 +318,21 @@ async def note_lookups(conn: Any, keys: Sequence[str], words: Sequence[str]) -> 
         list(keys),
         list(words),
     )
+
+
+async def set_aside(conn: Any, keys: Sequence[str], word: str) -> None:
+    """Leave parked reports to a person, with the word that says why: they are not tried again."""
+    await conn.execute(
+        "UPDATE dlr_parked SET looked_up = $2, next_try_at = 'infinity' WHERE provider_key = ANY($1::uuid[])",
+        list(keys),
+        word,
+    )
+
+
+async def forget_parked(conn: Any, after_days: int) -> int:
+    """Forget reports that found no message for so long; how many."""
+    done: str = await conn.execute("DELETE FROM dlr_parked WHERE parked_at < now() - $1 * interval '1 day'", after_days)
+    return int(done.rsplit(" ", 1)[1])
 
 
 async def parked_count(conn: Any) -> int:

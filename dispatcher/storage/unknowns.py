@@ -44,10 +44,11 @@ async def place_of_code(conn: Any, prefix: int, suffix: int) -> Place | None:
 
 
 async def unknown_direct(conn: Any, provider: str, text: str) -> Sequence[tuple[int, int, int]]:
-    """Unknown direct messages (tenant_id, batch_id, n) of a provider with exactly this text: two at most are told."""
+    """Unknown direct messages (tenant_id, batch_id, n) of a provider with exactly this text: two at most are told. One that
+    is on its way counts, too: the id may be its own."""
     rows = await conn.fetch(
         """SELECT b.tenant_id, b.batch_id, d.n FROM batch b JOIN direct d ON d.tenant_id = b.tenant_id AND d.batch_id = b.batch_id
-           WHERE b.state = 'unknown' AND b.provider = $1 AND b.campaign_id IS NULL AND d.text = $2 LIMIT 2""",
+           WHERE b.state IN ('unknown', 'submitting') AND b.provider = $1 AND b.campaign_id IS NULL AND d.text = $2 LIMIT 2""",
         provider,
         text,
     )
@@ -194,6 +195,7 @@ class Overdue:
     tenant_id: int
     batch_id: int
     resend: bool
+    resolved: int
 
 
 # Silent: the provider has reported finally on a batch that left later, and has named none of this one. A parked report that
@@ -204,7 +206,8 @@ SELECT b.tenant_id, b.batch_id,
        OR (t.unknown_policy = 'resend_if_silent' AND b.resolved = 0 AND EXISTS (
            SELECT FROM batch later JOIN delivery d ON d.batch_id = later.batch_id AND d.tenant_id = later.tenant_id
            WHERE later.provider = b.provider AND later.state = 'recorded' AND later.submitted_at > b.submitted_at
-             AND d.recorded_on >= b.submitted_at::date AND d.state BETWEEN 40 AND 43 AND d.reports IS NOT NULL))) AS resend
+             AND d.recorded_on >= b.submitted_at::date AND d.state BETWEEN 40 AND 43 AND d.reports IS NOT NULL))) AS resend,
+       b.resolved
 FROM batch b JOIN tenant t ON t.tenant_id = b.tenant_id
 LEFT JOIN campaign c ON c.tenant_id = b.tenant_id AND c.campaign_id = b.campaign_id
 WHERE b.state = 'unknown' AND b.submitted_at < now() - $1 * interval '1 second'
@@ -221,7 +224,10 @@ async def overdue(conn: Any, unknown_after_s: float) -> list[Overdue]:
 
 _CLOSE = """
 WITH old AS (
-    SELECT * FROM batch WHERE tenant_id = $1 AND batch_id = $2 AND state = 'unknown' FOR UPDATE
+    SELECT * FROM batch b WHERE tenant_id = $1 AND batch_id = $2 AND state = 'unknown' AND resolved = $4
+      AND NOT ($3 AND EXISTS (SELECT FROM campaign c WHERE c.tenant_id = b.tenant_id AND c.campaign_id = b.campaign_id
+                              AND c.status = 'cancelled'))
+    FOR UPDATE
 ), b AS (
     UPDATE batch b SET state = CASE WHEN $3 THEN 'planned' ELSE 'closed' END, hold = CASE WHEN $3 THEN b.hold ELSE 0 END,
            resends = b.resends + $3::int, not_before = '-infinity',
@@ -252,9 +258,9 @@ class CloseUnit:
         self.overdue = overdue_
 
     async def run(self, conn: Any) -> Done:
-        """The value is True when the batch was still unknown."""
+        """The value is True when the batch was still as unknown as when this was decided: else it is decided anew."""
         o = self.overdue
-        row = await conn.fetchrow(_CLOSE, o.tenant_id, o.batch_id, o.resend)
+        row = await conn.fetchrow(_CLOSE, o.tenant_id, o.batch_id, o.resend, o.resolved)
         if row is None or o.resend or not row["hold"]:
             return Done(row is not None)
         movement = money.settle(

@@ -169,7 +169,7 @@ async def _unknown_resolved(db: Database, claim: Claim) -> None:
 
 async def _unknown_closed(db: Database, claim: Claim) -> None:
     await _unknown(db, claim)
-    assert await run(db, CloseUnit(Overdue(claim.tenant_id, claim.batch_id, resend=False)))
+    assert await run(db, CloseUnit(Overdue(claim.tenant_id, claim.batch_id, resend=False, resolved=0)))
 
 
 async def _direct(db: Database, tenant_id: int) -> int:
