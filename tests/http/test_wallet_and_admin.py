@@ -88,3 +88,15 @@ async def test_a_movement_of_a_campaign_names_it(api: Stand) -> None:
     items = (await api.call("GET", "wallet/entries?limit=200", key=key)).json["items"]
     assert f"cmp_{flow.campaign_id}" in {item["campaign_id"] for item in items}
     assert {0} == {sum(item["amounts"].values()) for item in items}
+
+
+async def test_the_kill_switch_is_an_operator_s_and_says_why_it_is_on(api: Stand) -> None:
+    """The first reason stays; a store's key has no say; starting again clears it. (What it stops: tests/e2e.)"""
+    assert 403 == (await api.call("POST", "admin/stop")).status
+    stopped = (await api.call("POST", "admin/stop", key=api.admin_key, json={"reason": "wrong text"})).json
+    assert (True, "wrong text") == (stopped["stopped"], stopped["reason"])
+    assert "wrong text" == (await api.call("POST", "admin/stop", key=api.admin_key)).json["reason"]
+    for reason in ("", " ", "a\x00b", "x" * 201):
+        assert 422 == (await api.call("POST", "admin/stop", key=api.admin_key, json={"reason": reason})).status
+    started = (await api.call("POST", "admin/start", key=api.admin_key)).json
+    assert {"stopped": False, "reason": None, "stopped_at": None} == started

@@ -6,9 +6,10 @@ from typing import Any, Final
 from uuid import uuid4
 
 import msgspec
+import structlog
 from aiohttp import web
 
-from dispatcher.actors.messages import Credit
+from dispatcher.actors.messages import Credit, Wake
 from dispatcher.domain.ids import Kind, encode
 from dispatcher.domain.money import AlreadyPosted, Balance
 from dispatcher.http import answers, queries
@@ -16,12 +17,16 @@ from dispatcher.http.bodies import Checks, read_json
 from dispatcher.http.idempotency import HEADER
 from dispatcher.http.problems import not_found
 from dispatcher.http.routing import Access, AdminCall, Route
-from dispatcher.storage import ledger, oversight, tenants
+from dispatcher.storage import ledger, oversight, switch, tenants
 
 CREDITS_MAX: Final = 10**12
 KEY_CHARS_MAX: Final = 200
 
+REASON_CHARS_MAX: Final = 200
+
 _LEDGER_TIMEOUT_S: Final = 15.0
+
+log = structlog.get_logger(__name__)
 
 
 class NewCredits(msgspec.Struct):
@@ -121,7 +126,47 @@ async def list_unmatched(call: AdminCall) -> web.Response:
     return answers.page(shown, queries.make_cursor(items[-1].key) if more else None)
 
 
+class Stop(msgspec.Struct):
+    """The body of `POST admin/stop`."""
+
+    reason: str = "stopped by an operator"
+
+
+async def stop_sending(call: AdminCall) -> web.Response:
+    """The kill switch: once this is answered no batch leaves, on any node, but those whose request is on the wire."""
+    body = await read_json(call.request, Stop) if call.request.can_read_body else Stop()
+    checks = Checks()
+    if not body.reason.strip() or len(body.reason) > REASON_CHARS_MAX or not body.reason.isprintable():
+        checks.add("reason", "bad_reason", f"a reason has 1 to {REASON_CHARS_MAX} printable characters")
+    checks.done()
+    async with call.services.db.acquire() as conn:
+        await switch.stop(conn, body.reason.strip())
+        found = await switch.stopped(conn)
+    log.warning("sending.stopped", reason=body.reason)
+    return answers.answer(_switch(found))
+
+
+async def start_sending(call: AdminCall) -> web.Response:
+    """Sending goes on where it stopped."""
+    async with call.services.db.acquire() as conn:
+        await switch.start(conn)
+    for sender in call.services.senders.values():
+        sender.tell(Wake())
+    log.warning("sending.started")
+    return answers.answer(_switch(None))
+
+
+def _switch(found: switch.Stopped | None) -> dict[str, Any]:
+    return {
+        "stopped": found is not None,
+        "reason": found.reason if found else None,
+        "stopped_at": found.stopped_at if found else None,
+    }
+
+
 ROUTES = (
+    Route("POST", "/api/v1/admin/stop", stop_sending, Access.ADMIN),
+    Route("POST", "/api/v1/admin/start", start_sending, Access.ADMIN),
     Route("POST", "/api/v1/admin/tenants/{id}/credits", add_credits, Access.ADMIN),
     Route("GET", "/api/v1/admin/actors", list_actors, Access.ADMIN),
     Route("GET", "/api/v1/admin/unknown", list_unknown, Access.ADMIN),
