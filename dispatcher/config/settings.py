@@ -18,13 +18,18 @@ class _Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Http(_Group, frozen=True):
-    """The HTTP server. `port` 0: any free port. `trusted_proxies`: addresses or networks whose X-Forwarded-For counts."""
+    """The HTTP server. `port` 0: any free port. `trusted_proxies`: addresses or networks whose X-Forwarded-For counts.
+
+    `connections_max`: open at one time; what comes beyond is closed at once. The process needs a file descriptor for each
+    (LimitNOFILE in its unit), and some for the database.
+    """
 
     host: str = "127.0.0.1"
     port: Port = 8080
     trusted_proxies: tuple[str, ...] = ()
     max_body_bytes: Annotated[int, Meta(ge=1024, le=1 << 30)] = 1 << 20
     max_import_bytes: Annotated[int, Meta(ge=1024, le=1 << 34)] = 256 << 20
+    connections_max: Annotated[int, Meta(ge=1, le=1_000_000)] = 4096
 
 
 class Provider(_Group, frozen=True):

@@ -3,6 +3,7 @@
 msgspec stops at the first error, so the object's fields are converted one by one: a form shows all its errors together.
 """
 
+import asyncio
 from collections.abc import Mapping
 from functools import cache
 from typing import Any, TypeVar
@@ -12,6 +13,7 @@ from aiohttp import web
 
 from dispatcher.domain.contacts import FieldError
 from dispatcher.http.problems import Problem, invalid
+from dispatcher.http.services import SERVICES
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -42,14 +44,31 @@ class Checks:
             raise invalid(self.errors)
 
 
+async def read_body(request: web.Request) -> bytes:
+    """The request's body. Raises problems: 413 for one over the limit, 408 for one that does not come in time."""
+    if request.content.is_eof():  # it came with the headers
+        return await request.read()
+    try:
+        async with asyncio.timeout(request.app[SERVICES].patience.body_s):
+            return await request.read()
+    except TimeoutError as error:
+        raise too_slow(request) from error
+
+
+def too_slow(request: web.Request) -> Problem:
+    """408 (RFC 9110 section 15.5.9) for a body that did not come in time, and count it."""
+    request.app[SERVICES].metrics.http_cut("body").inc()
+    return Problem(408, "too_slow", "the body did not come in time", headers={"Connection": "close"})
+
+
 async def read_json(request: web.Request, type_: type[T]) -> T:
     """The request's JSON object as a `type_`.
 
-    Raises problems: 415 for another content type, 413 for a body over the limit, 400 for no JSON object, 422 for fields.
+    Raises problems: 415 for another content type, 413 for a body over the limit, 408 for one that is too slow, 400 for no JSON object, 422 for fields.
     """
     if request.content_type != "application/json":
         raise Problem(415, "unsupported_media_type", "send application/json")
-    return decode(await request.read(), type_)
+    return decode(await read_body(request), type_)
 
 
 def decode(body: bytes, type_: type[T]) -> T:

@@ -12,6 +12,7 @@ from aiohttp import web
 
 from dispatcher.actors.runtime import AsyncioActor
 from dispatcher.http.app import create_app
+from dispatcher.http.connections import Door
 from dispatcher.http.services import HttpServices
 from dispatcher.storage import idempotency
 from dispatcher.storage.errors import DatabaseAway
@@ -47,22 +48,24 @@ class HttpServer(AsyncioActor):
         self._port = port
         self._stop_timeout_s = stop_timeout_s
         self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
         self.bound_port = 0
 
     async def on_start(self) -> None:
         """Listen. Raises OSError when the address cannot be had."""
-        runner = web.AppRunner(
-            create_app(self._services),
-            access_log=None,
-            handle_signals=False,
-            shutdown_timeout=self._stop_timeout_s,
-            keepalive_timeout=75.0,
-        )
+        services = self._services
+        app = create_app(services)
+        runner = web.AppRunner(app, handle_signals=False, shutdown_timeout=self._stop_timeout_s)
         await runner.setup()
         self._runner = runner
-        site = web.TCPSite(runner, self._host, self._port, backlog=1024, reuse_address=True)
-        await site.start()
-        self.bound_port = runner.addresses[0][1]
+        if runner.server is None:
+            raise RuntimeError("the application made no server")
+        # Not aiohttp's TCPSite: the door makes the connections.
+        door = Door(runner.server, services.metrics, services.patience, services.settings.http.connections_max)
+        self._listener = await asyncio.get_running_loop().create_server(
+            door, self._host, self._port, backlog=1024, reuse_address=True
+        )
+        self.bound_port = self._listener.sockets[0].getsockname()[1]
         self.every(_PURGE_EVERY_S, Purge())
         log.info("http.listening", host=self._host, port=self.bound_port)
 
@@ -97,6 +100,9 @@ class HttpServer(AsyncioActor):
         await self._shut()
 
     async def _shut(self) -> None:
+        listener, self._listener = self._listener, None
+        if listener is not None:
+            listener.close()
         runner, self._runner = self._runner, None
         if runner is None:
             return

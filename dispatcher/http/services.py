@@ -10,6 +10,7 @@ from dispatcher.actors.spool import Spool
 from dispatcher.actors.supervision import ActorInfo
 from dispatcher.config.clock import Clock
 from dispatcher.config.settings import Settings
+from dispatcher.http.connections import PATIENCE, Patience
 from dispatcher.observability.health import Readiness
 from dispatcher.observability.metrics import Metrics
 from dispatcher.providers.base import Provider
@@ -19,7 +20,7 @@ from dispatcher.storage.pool import Database
 @dataclass(frozen=True, slots=True)
 class HttpServices:
     """`senders` and `providers` are by the provider's name in the settings; `spool` is the one that `importer` works on.
-    `snapshot`: every actor, as it stands."""
+    `snapshot`: every actor, as it stands; `patience`: what clients may take."""
 
     db: Database
     settings: Settings
@@ -35,6 +36,7 @@ class HttpServices:
     providers: Mapping[str, Provider]
     readiness: Callable[[], Awaitable[Readiness]]
     snapshot: Callable[[], Sequence[ActorInfo]]
+    patience: Patience = PATIENCE
 
 
 SERVICES: web.AppKey[HttpServices] = web.AppKey("services", HttpServices)

@@ -72,6 +72,11 @@ class Metrics:
         self.dlr_unmatched = Gauge("dispatcher_dlr_unmatched", "Reports whose message is not known here", registry=r)
         webhooks = Counter("dispatcher_webhook_requests", "Webhooks received", ["source", "status"], registry=r)
         self._webhooks = Children(webhooks.labels)
+        self.http_connections = Gauge("dispatcher_http_connections", "HTTP connections that are open", registry=r)
+        cut = Counter("dispatcher_http_cut", "Clients that were cut off", ["why"], registry=r)
+        self._http_cut = Children(cut.labels)
+        for why in ("full", "header", "body"):
+            self._http_cut(why)
 
     def _running(self) -> None:
         r = self.registry
@@ -112,6 +117,10 @@ class Metrics:
     def webhook(self, source: str, status: int) -> Counter:
         """Webhook requests by source (mitto, stripe, ...) and the status they were answered with."""
         return self._webhooks(source, str(status))
+
+    def http_cut(self, why: str) -> Counter:
+        """Clients that were cut off: `full` (too many connections), `header` or `body` (not sent in time)."""
+        return self._http_cut(why)
 
     def wallet(self, account: str) -> Gauge:
         """Credits of all tenants: available or held."""

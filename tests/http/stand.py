@@ -22,6 +22,7 @@ from dispatcher.config.secret import Secret
 from dispatcher.config.settings import Http, Settings
 from dispatcher.config.settings import Provider as ProviderSection
 from dispatcher.domain import credentials, money
+from dispatcher.http.connections import Patience
 from dispatcher.http.server import AskPort, HttpServer
 from dispatcher.http.services import HttpServices
 from dispatcher.observability.health import Readiness
@@ -143,7 +144,13 @@ def start(actor: AsyncioActor, name: str, running: list[AsyncioActor]) -> Addres
 
 @asynccontextmanager
 async def stand(
-    db: Database, folder: Path, *, clock: Clock | None = None, config: Settings | None = None, importer: bool = True
+    db: Database,
+    folder: Path,
+    *,
+    clock: Clock | None = None,
+    config: Settings | None = None,
+    importer: bool = True,
+    patience: Patience | None = None,
 ) -> AsyncIterator[Stand]:
     """Run everything, and stop it in reverse."""
     running: list[AsyncioActor] = []
@@ -176,6 +183,7 @@ async def stand(
         providers={"mitto": provider},
         readiness=ready,
         snapshot=list,
+        patience=patience or Patience(),
     )
     server = HttpServer(services, host="127.0.0.1", port=0, stop_timeout_s=2.0)
     port = await start(server, "http", running).ask(AskPort())

@@ -12,7 +12,7 @@ from dispatcher.domain.audience import as_given
 from dispatcher.domain.ids import Kind, encode
 from dispatcher.http import answers, queries
 from dispatcher.http.api.campaign_bodies import CampaignChanges, Defaults, NewCampaign, columns
-from dispatcher.http.bodies import read_json
+from dispatcher.http.bodies import read_body, read_json
 from dispatcher.http.idempotency import Reservation, repeatable
 from dispatcher.http.problems import Problem, not_found
 from dispatcher.http.routing import Call, Route
@@ -174,7 +174,7 @@ async def _move(call: Call, how: campaigns.Move) -> web.Response:
             provider.append(moved.provider)
         return 200, answer
 
-    response = await repeatable(call, await call.request.read(), move)
+    response = await repeatable(call, await read_body(call.request), move)
     if provider:
         # Hints: who misses one looks by itself within its poll interval.
         call.services.planner.tell(Wake())

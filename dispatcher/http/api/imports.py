@@ -3,8 +3,10 @@
 The upload is durable (the file is on disk, its row in the database) before 202 is answered.
 """
 
+import asyncio
 import csv
 import io
+from collections.abc import AsyncIterator
 from typing import Any, Final
 
 from aiohttp import BodyPartReader, web
@@ -14,8 +16,10 @@ from dispatcher.actors.spool import SpoolWriter
 from dispatcher.domain import contact_files
 from dispatcher.domain.ids import Kind, encode
 from dispatcher.http import answers, queries
+from dispatcher.http.bodies import too_slow
 from dispatcher.http.problems import Problem, field_error, not_found
 from dispatcher.http.routing import Call, Route
+from dispatcher.http.services import HttpServices
 from dispatcher.storage import imports
 
 ERRORS_SHOWN_MAX: Final = 100
@@ -32,11 +36,10 @@ async def create_import(call: Call) -> web.Response:
     request, services = call.request, call.services
     if request.content_type != "multipart/form-data":
         raise Problem(415, "unsupported_media_type", "send multipart/form-data with a part named file")
-    part = await _file_part(request)
     spool = services.spool
     writer = spool.create()
     try:
-        await _receive(part, writer, services.settings.http.max_import_bytes)
+        part = await _receive(request, writer, services)
         await writer.close()
         _check_header(writer.head)
         async with services.db.acquire() as conn:
@@ -71,13 +74,29 @@ async def _file_part(request: web.Request) -> BodyPartReader:
     raise field_error("file", "required", "the form has no part named file")
 
 
-async def _receive(part: BodyPartReader, writer: SpoolWriter, bytes_max: int) -> None:
+async def _receive(request: web.Request, writer: SpoolWriter, services: HttpServices) -> BodyPartReader:
+    """Write the part named file; it may take longer than other bodies as long as it goes on at a fair rate."""
+    patience = services.patience
+    try:
+        async with asyncio.timeout(patience.body_s) as limit:
+            first_s = limit.when() or 0.0
+            part = await _file_part(request)
+            async for size in _write(part, writer, services.settings.http.max_import_bytes):
+                limit.reschedule(first_s + size / patience.upload_bytes_per_s_min)
+            return part
+    except TimeoutError as error:
+        raise too_slow(request) from error
+
+
+async def _write(part: BodyPartReader, writer: SpoolWriter, bytes_max: int) -> AsyncIterator[int]:
+    """Write the file, and tell its size so far after each chunk."""
     while chunk := await part.read_chunk(256 * 1024):
         writer.write(chunk)
         if writer.size > bytes_max:
             raise Problem(413, "too_large", f"a file has at most {bytes_max} bytes")
         if writer.size == len(chunk) and chunk.startswith(_NOT_CSV):
             raise Problem(415, "unsupported_file", "this is no csv file: save the sheet as csv (UTF-8)")
+        yield writer.size
 
 
 def _check_header(head: bytes) -> None:

@@ -14,6 +14,7 @@ from multidict import CIMultiDict
 from dispatcher.actors.runtime import ActorUnavailable
 from dispatcher.domain.optout import is_stop
 from dispatcher.http.answers import SECURITY_HEADERS
+from dispatcher.http.bodies import read_body
 from dispatcher.http.problems import Problem, not_found, unavailable
 from dispatcher.http.routing import Access, OpenCall, Route
 from dispatcher.http.services import HttpServices
@@ -110,7 +111,7 @@ def sender_phone(raw: str) -> int | None:
 async def _body(request: web.Request) -> bytes:
     if (request.content_length or 0) > BODY_BYTES_MAX:
         raise Problem(413, "too_large", f"a body has at most {BODY_BYTES_MAX} bytes")
-    body = await request.read()
+    body = await read_body(request)
     if len(body) > BODY_BYTES_MAX:  # without a Content-Length
         raise Problem(413, "too_large", f"a body has at most {BODY_BYTES_MAX} bytes")
     return body
