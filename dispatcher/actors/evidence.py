@@ -18,7 +18,7 @@ from dispatcher.domain import codes, segments
 from dispatcher.domain.provider_ids import to_key
 from dispatcher.observability.metrics import Metrics
 from dispatcher.providers import base
-from dispatcher.storage import reports, unknowns
+from dispatcher.storage import parked, reports, unknowns
 from dispatcher.storage.errors import DatabaseAway, is_unique_violation
 from dispatcher.storage.pool import Database
 
@@ -59,7 +59,7 @@ class Evidence:
     async def try_parked(self) -> int:
         """Try parked reports again; those that stay without a message wait for a look-up. How many were due."""
         async with self._db.acquire(pool="dlr") as conn:
-            rows = await reports.take_due_parked(conn, _PARKED_MAX, _PARKED_DELAYS_S)
+            rows = await parked.take_due_parked(conn, _PARKED_MAX, _PARKED_DELAYS_S)
         if not rows:
             return 0
         await self._apply_parked([row["provider_key"].hex for row in rows])
@@ -98,7 +98,7 @@ class Evidence:
             except reports.AmbiguousIds as error:
                 log.error("dlr.ambiguous_ids", keys=sorted(error.keys))  # noqa: TRY400 - the provider's doing
                 async with self._db.acquire(pool="dlr") as conn:
-                    await reports.set_aside(conn, sorted(error.keys), "ambiguous_id")
+                    await parked.set_aside(conn, sorted(error.keys), "ambiguous_id")
                 left = [key for key in left if key not in error.keys]
                 continue
             if not isinstance(applied, reports.Applied):
@@ -109,7 +109,7 @@ class Evidence:
     async def _look_up(self, rows: Sequence[Any]) -> bool:
         """Ask the providers about these; True when one could not answer."""
         async with self._db.acquire(pool="dlr") as conn:
-            still = await reports.still_parked(conn, [row["provider_key"] for row in rows])
+            still = await parked.still_parked(conn, [row["provider_key"] for row in rows])
         rows = [row for row in rows if row["provider_key"] in still]
         answers = await asyncio.gather(*(self._providers[row["provider"]].lookup(row["provider_id"]) for row in rows))
         failed = False
@@ -129,7 +129,7 @@ class Evidence:
         for (tenant_id, batch_id), some in evidence.items():
             words |= await self._resolve(tenant_id, batch_id, some)
         async with self._db.acquire(pool="dlr") as conn:
-            await reports.note_lookups(conn, list(words), list(words.values()))
+            await parked.note_lookups(conn, list(words), list(words.values()))
         if evidence:
             await self._apply_parked([e.provider_key for some in evidence.values() for e in some])
         return failed

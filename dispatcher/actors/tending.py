@@ -19,7 +19,7 @@ from dispatcher.config.clock import Clock
 from dispatcher.domain.lattice import Report
 from dispatcher.observability.metrics import Metrics
 from dispatcher.providers import base
-from dispatcher.storage import batches, cancelling, deliveries, reports, unknowns
+from dispatcher.storage import batches, cancelling, deliveries, parked, reports, unknowns
 from dispatcher.storage.errors import DatabaseAway
 from dispatcher.storage.pool import Database
 
@@ -106,7 +106,7 @@ class Tending:
 
     async def _turn(self, take: Callable[[Any], None]) -> None:
         await self._sweep()
-        parked = await self._evidence.try_parked()
+        due = await self._evidence.try_parked()
         async with self._db.acquire() as conn:
             cancelled = await cancelling.came_back(conn, _CANCELLED_MAX)
             unknown = await unknowns.unknown_count(conn)
@@ -118,7 +118,7 @@ class Tending:
             await self._ledger.ask(Post(unknowns.CloseUnit(one)), timeout_s=_LEDGER_TIMEOUT_S)
             log.warning("batch.closed", batch_id=one.batch_id, tenant_id=one.tenant_id, resend=one.resend)
             self._wake_senders()
-        self._busy = bool(parked or unknown)
+        self._busy = bool(due or unknown)
         now_s = self._clock.monotonic_s()
         if self._slow_at_s is None or now_s - self._slow_at_s > _SLOW_EVERY_S:
             await self._slow(take)
@@ -129,9 +129,9 @@ class Tending:
             today = self._clock.utc_now().date()
             await deliveries.ensure_partitions(conn, today - timedelta(days=1), PARTITION_DAYS_AHEAD + 2)
             await deliveries.summarize(conn, today)
-            if forgotten := await reports.forget_parked(conn, _PARKED_DAYS):
+            if forgotten := await parked.forget_parked(conn, _PARKED_DAYS):
                 log.info("dlr.forgotten", reports=forgotten)
-            self._metrics.dlr_unmatched.set(await reports.parked_count(conn))
+            self._metrics.dlr_unmatched.set(await parked.parked_count(conn))
         await self._left_inbox(take, _LEFT_AFTER_S)
 
     async def _left_inbox(self, take: Callable[[Any], None], older_than_s: float) -> None:

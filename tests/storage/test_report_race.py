@@ -5,11 +5,10 @@ from typing import Any
 import pytest
 
 from dispatcher.domain.lattice import MessageState
-from dispatcher.storage.deliveries import SettleUnit
 from dispatcher.storage.pool import Database
 from dispatcher.storage.reports import ApplyParkedUnit, ApplyUnit, KeyedReport
 from tests.storage import small_flow
-from tests.storage.small_flow import NOW, PROVIDER, key
+from tests.storage.small_flow import NOW, PROVIDER
 
 
 class RecordsMeanwhile:
@@ -46,7 +45,12 @@ async def test_a_report_is_not_lost_to_the_commit_of_its_batch(db: Database, par
             await other.execute(
                 """INSERT INTO delivery (batch_id, phone, provider_key, recorded_at, tenant_id, n, price, recorded_on, state,
                                          segments, text) VALUES ($1, $2, $3, now(), $4, 1, 1, $5, 30, 1, '')""",
-                flow.direct_batch_id, row["phone"], row["provider_key"], flow.tenant_id, NOW.date())
+                flow.direct_batch_id,
+                row["phone"],
+                row["provider_key"],
+                flow.tenant_id,
+                NOW.date(),
+            )
 
     unit = ApplyParkedUnit([provider_key], today=NOW.date()) if parked else ApplyUnit([report], today=NOW.date())
     async with db.transaction("dlr") as conn:
