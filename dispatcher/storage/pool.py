@@ -13,7 +13,7 @@ from typing import Any, Literal, Self
 import asyncpg
 import structlog
 
-from dispatcher.storage.errors import DatabaseAway, is_away, is_away_in_use, is_broken, is_disk_full
+from dispatcher.storage.errors import DatabaseAway, is_away, is_away_in_use, is_broken, is_disk_full, is_lost
 from dispatcher.storage.listener import Listener
 
 PoolName = Literal["main", "dlr"]
@@ -128,7 +128,7 @@ class Database:
             raise
         except Exception as error:
             if is_broken(error):
-                connection.terminate()  # or the next one would be lent it
+                _cut(connection)
             if is_away_in_use(error, connection):
                 raise DatabaseAway(f"the connection was lost: {_words(error)}") from error
             if isinstance(error, asyncpg.PostgresError) and is_disk_full(error):
@@ -147,7 +147,12 @@ class Database:
         """
         async with self.acquire(pool) as connection:
             transaction = connection.transaction()
-            await transaction.start()
+            try:
+                await transaction.start()
+            except BaseException:
+                # Cancelled, or lost: whether it has begun is not known.
+                _cut(connection)
+                raise
             try:
                 yield connection
             except BaseException:
@@ -219,6 +224,12 @@ class Database:
 async def _nothing(_connection: Any) -> None:
     """Reset nothing when a connection comes back: there is no session state (SET LOCAL only), and a transaction has ended
     with its block. asyncpg's own reset is a round trip for each use."""
+
+
+def _cut(connection: Any) -> None:
+    """End a connection whose state nobody knows, so that the next one is not lent it."""
+    if not is_lost(connection):
+        connection.terminate()
 
 
 async def _roll_back(transaction: Any) -> None:
