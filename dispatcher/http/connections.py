@@ -5,12 +5,14 @@ not here: a body's deadline, which is kept where the body is read (`bodies.py`),
 """
 
 import asyncio
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
 from aiohttp import web
 
+from dispatcher.http.patience import Patience
+from dispatcher.http.webhooks.express import MORE, REQUEST_BYTES_MAX, Express
 from dispatcher.observability.metrics import Metrics
 
 log = structlog.get_logger(__name__)
@@ -19,31 +21,15 @@ log = structlog.get_logger(__name__)
 _ROOMY = 0.9
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """How long a client may take, in seconds.
-
-    `header_s`: from a request's first byte (the first request's: from the connection) to the end of its headers.
-    `body_s`: from the start of reading a body to its end; an upload may take longer as long as it brings
-    `upload_bytes_per_s_min` on average beyond that. `linger_s`: for the rest of a body that nobody wants, after the answer.
-    `idle_s`: between an answer and the next request's headers.
-    """
-
-    header_s: float = 10.0
-    body_s: float = 30.0
-    upload_bytes_per_s_min: int = 50_000
-    linger_s: float = 10.0
-    idle_s: float = 75.0
-
-
-PATIENCE = Patience()
-
-
 class Door:
     """Makes the connections of `server` (a protocol factory, as loop.create_server takes it), and counts them."""
 
-    def __init__(self, server: web.Server, metrics: Metrics, patience: Patience, connections_max: int) -> None:
+    def __init__(
+        self, server: web.Server, metrics: Metrics, patience: Patience, connections_max: int, express: Express
+    ) -> None:
         self.header_s = patience.header_s
+        self.idle_s = patience.idle_s
+        self.express = express
         self.loop = asyncio.get_running_loop()
         self._server = server
         self._metrics = metrics
@@ -99,9 +85,10 @@ class Connection(web.RequestHandler):
 
     `header_since_s` (the loop's time): when the headers that are awaited began; None while none are. `answering`: a
     request was read and is not answered yet, so that what comes is its body, or a request ahead of its time.
+    `_plain`: nothing has been handed over to aiohttp yet, so the express lane may look first; `_ahead`: what it has so far.
     """
 
-    __slots__ = ("_door", "_timer", "answering", "header_since_s")
+    __slots__ = ("_ahead", "_door", "_idle_since_s", "_plain", "_timer", "answering", "header_since_s")
 
     def __init__(self, door: Door, server: web.Server, **options: Any) -> None:
         super().__init__(server, **options)
@@ -109,6 +96,9 @@ class Connection(web.RequestHandler):
         self._timer: asyncio.TimerHandle | None = None
         self.answering = False
         self.header_since_s: float | None = None
+        self._plain = True
+        self._ahead = b""
+        self._idle_since_s: float | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Open it, or end it at once when there are enough."""
@@ -125,6 +115,45 @@ class Connection(web.RequestHandler):
         """Bytes while no request is answered are the next one's headers."""
         if self.header_since_s is None and not self.answering:
             self.header_since_s = self._door.loop.time()
+        if not self._plain:
+            super().data_received(data)
+            return
+        self._ahead = self._ahead + data if self._ahead else data
+        if not self.answering:
+            self._express()
+        elif len(self._ahead) > REQUEST_BYTES_MAX:  # nobody who waits for an answer sends so much
+            self.force_close()
+
+    def _express(self) -> None:
+        """Look whether the express lane can take what has come; else hand it over, for good."""
+        found = self._door.express.look(self._ahead)
+        if found == MORE:
+            return
+        if isinstance(found, str):
+            self._hand_over(self._ahead)
+            return
+        request, self._ahead = self._ahead[: found.size], self._ahead[found.size :]
+        self.answering, self.header_since_s = True, None
+        self._door.express.deliver(found, partial(self._durable, request))
+
+    def _durable(self, request: bytes, done: "asyncio.Future[None]") -> None:
+        """Answer; if it could not be made durable, the framework has the words for it."""
+        self.answering = False
+        transport = self.transport
+        if done.cancelled() or done.exception() is not None:
+            if transport is not None:
+                self._hand_over(request + self._ahead)
+            return
+        if transport is None or transport.is_closing():
+            return
+        transport.write(self._door.express.answer())
+        self._idle_since_s = self._door.loop.time()
+        if self._ahead:
+            self.header_since_s = self._idle_since_s
+            self._express()
+
+    def _hand_over(self, data: bytes) -> None:
+        self._plain, self._ahead, self._idle_since_s = False, b"", None
         super().data_received(data)
 
     def log_access(self, request: web.BaseRequest, response: web.StreamResponse, time: float | None) -> None:  # noqa: ARG002
@@ -143,8 +172,15 @@ class Connection(web.RequestHandler):
         """End it if headers are late; else look again when they could be."""
         door, since_s = self._door, self.header_since_s
         left_s = door.header_s if since_s is None else since_s + door.header_s - door.loop.time()
+        # aiohttp knows of no request here, so its time-out for idle connections does not run.
+        idle_since_s = None if self.answering or since_s is not None else self._idle_since_s
+        if idle_since_s is not None and door.loop.time() - idle_since_s > door.idle_s:
+            self.force_close()
+            return
         self._timer = door.loop.call_later(max(left_s, 0.0), self._look)
-        if left_s <= 0:
+        if left_s <= 0 and self._plain and b"\r\n\r\n" in self._ahead:
+            self._hand_over(self._ahead)  # it is the body that is late, and that can be answered
+        elif left_s <= 0:
             door.late()
             self.header_since_s = None  # counted once: what follows is the end
             self.force_close()

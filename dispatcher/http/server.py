@@ -14,6 +14,8 @@ from dispatcher.actors.runtime import AsyncioActor
 from dispatcher.http.app import create_app
 from dispatcher.http.connections import Door
 from dispatcher.http.services import HttpServices
+from dispatcher.http.webhooks.courier import COURIER
+from dispatcher.http.webhooks.express import Express
 from dispatcher.storage import idempotency
 from dispatcher.storage.errors import DatabaseAway
 
@@ -61,7 +63,8 @@ class HttpServer(AsyncioActor):
         if runner.server is None:
             raise RuntimeError("the application made no server")
         # Not aiohttp's TCPSite: the door makes the connections.
-        door = Door(runner.server, services.metrics, services.patience, services.settings.http.connections_max)
+        express = Express(services, app[COURIER])
+        door = Door(runner.server, services.metrics, services.patience, services.settings.http.connections_max, express)
         self._listener = await asyncio.get_running_loop().create_server(
             door, self._host, self._port, backlog=1024, reuse_address=True
         )

@@ -10,7 +10,7 @@ from dispatcher.actors.spool import Spool
 from dispatcher.actors.supervision import ActorInfo
 from dispatcher.config.clock import Clock
 from dispatcher.config.settings import Settings
-from dispatcher.http.connections import PATIENCE, Patience
+from dispatcher.http.patience import PATIENCE, Patience
 from dispatcher.observability.health import Readiness
 from dispatcher.observability.metrics import Metrics
 from dispatcher.providers.base import Provider

@@ -22,7 +22,7 @@ from dispatcher.config.secret import Secret
 from dispatcher.config.settings import Http, Settings
 from dispatcher.config.settings import Provider as ProviderSection
 from dispatcher.domain import credentials, money
-from dispatcher.http.connections import Patience
+from dispatcher.http.patience import Patience
 from dispatcher.http.server import AskPort, HttpServer
 from dispatcher.http.services import HttpServices
 from dispatcher.observability.health import Readiness

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from dispatcher.config.settings import Http
-from dispatcher.http.connections import Patience
+from dispatcher.http.patience import Patience
 from dispatcher.storage.pool import Database
 from tests.http.stand import Notes, Stand, settings, stand
 

@@ -36,6 +36,10 @@ class Courier:
 
     async def deliver(self, provider: str, body: bytes, reports: list[Report]) -> None:
         """Return when the body is durable. Raises DatabaseAway or ActorUnavailable when that could not be done."""
+        await self.hand_in(provider, body, reports)
+
+    def hand_in(self, provider: str, body: bytes, reports: list[Report]) -> "asyncio.Future[None]":
+        """A future of the body being durable, with the same exceptions."""
         load = self._loads.get(provider)
         if load is None:
             load = self._loads[provider] = _Load()
@@ -45,7 +49,7 @@ class Courier:
         load.waiting.append(done)
         if provider not in self._trips:
             self._trips[provider] = asyncio.create_task(self._go(provider), name=f"courier:{provider}")
-        await done
+        return done
 
     async def _go(self, provider: str) -> None:
         try:
