@@ -203,8 +203,9 @@ async def rig(
                     site.start()
                 await test.wait_ready()
             yield test
-            bugs = [one for one in site.log(log_from) if one.get("level") in ("error", "critical")]
-            assert [one for one in bugs if one["event"] not in expected] == []
+            errors = [one for one in site.log(log_from) if one.get("level") in ("error", "critical")]
+            bugs = [one for one in errors if one["event"] not in expected]
+            assert not bugs, "\n".join(map(str, bugs))
         except BaseException as error:
             error.add_note(f"---- the daemon (exit status {site.exit_code}):\n{site.tail(log_from)}")
             raise
